@@ -1,0 +1,252 @@
+//! Settings: one plain struct per room, one place that reads them.
+//!
+//! Precedence, weakest first: the defaults written here, `firstline.toml` in the working directory
+//! (or `--config FILE`), environment variables `FIRSTLINE_<SECTION>__<FIELD>`, command-line flags.
+
+use std::path::PathBuf;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// Everything that can be set. Each field's default is a working one.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    pub server: ServerSettings,
+    pub models: ModelSettings,
+    pub engine: EngineSettings,
+    pub knowledge: KnowledgeSettings,
+    pub support: SupportSettings,
+    pub store: StoreSettings,
+}
+
+/// The HTTP side.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ServerSettings {
+    /// Address to listen on.
+    pub host: String,
+    /// Port to listen on; 0 takes a free one.
+    pub port: u16,
+    /// The URL under which customers reach this server, for absolute links in answers.
+    /// Default: `http://host:port`.
+    pub public_url: Option<String>,
+    /// API keys. Empty: no authentication (and then the server refuses to listen on any address but loopback,
+    /// unless `allow_open` is set).
+    pub keys: Vec<ApiKey>,
+    /// Listen on a public address without any key.
+    pub allow_open: bool,
+    /// Largest request body, in bytes.
+    pub max_body_bytes: usize,
+    /// Longest a request may take, in seconds, from its arrival to its last token.
+    pub request_timeout_s: u64,
+    /// Most messages in one request.
+    pub max_messages: usize,
+    /// Longest single message, in characters.
+    pub max_message_chars: usize,
+    /// Most texts in one embeddings request.
+    pub max_embedding_inputs: usize,
+}
+
+/// One API key and what it may do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiKey {
+    /// A name for logs and figures; never the key itself.
+    pub name: String,
+    /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
+    pub sha256: String,
+    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`.
+    #[serde(default = "ApiKey::default_scopes")]
+    pub scopes: Vec<String>,
+}
+
+impl ApiKey {
+    fn default_scopes() -> Vec<String> {
+        vec!["chat".into(), "embeddings".into()]
+    }
+}
+
+/// Where models lie and which are used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ModelSettings {
+    /// Folder of model files.
+    pub dir: PathBuf,
+    /// A name from `models/catalog.toml`, or a path to a GGUF file.
+    pub chat: String,
+    /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
+    pub embed: String,
+    /// Languages (ISO 639-1) that the chat model writes well. Empty: taken from the catalog, else English.
+    pub chat_languages: Vec<String>,
+    /// Languages that the embedding model reads well. Empty: taken from the catalog, else English.
+    pub embed_languages: Vec<String>,
+}
+
+/// The chat engine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct EngineSettings {
+    /// `candle` (the reference). A faster `native` backend is to come.
+    pub backend: String,
+    /// `auto`, `cpu` or `cuda`.
+    pub device: String,
+    /// How weights are held: `auto`, `quantized` (as in the file) or `dense` (widened to F32 at load: on CPUs
+    /// several times faster to read a prompt where candle has no fast kernel for the format, at 4 bytes a weight).
+    pub weights: String,
+    /// Longest prompt plus answer, in tokens. 0: what the model was trained for.
+    pub context_tokens: usize,
+    /// Memory for the KV cache, in MiB.
+    pub kv_mib: usize,
+    /// Most tokens computed in one step, decodes and prompt chunks together.
+    pub step_tokens: usize,
+    /// Most prompt tokens of one sequence in one step while other sequences are decoding.
+    pub prefill_chunk_tokens: usize,
+    /// Most sequences running at once.
+    pub max_running: usize,
+    /// Most requests waiting; one more is answered 429.
+    pub max_waiting: usize,
+    /// Default for `max_tokens` of raw chat requests; the context window bounds it too.
+    pub default_max_tokens: usize,
+}
+
+/// The knowledge pack.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KnowledgeSettings {
+    /// The pack's folder.
+    pub dir: PathBuf,
+    /// Follow changes in the folder while serving.
+    pub watch: bool,
+    /// Longest chunk, in characters of text.
+    pub chunk_chars: usize,
+    /// Largest file that is read, in bytes.
+    pub max_file_bytes: u64,
+    /// Most files in a pack.
+    pub max_files: usize,
+    /// Most of the chat model's context that an instruction's core may take (0..1).
+    pub core_share: f32,
+}
+
+/// Limits and thresholds of one chat turn.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SupportSettings {
+    /// Longest generated answer, in tokens.
+    pub max_answer_tokens: usize,
+    /// Passages given to the model.
+    pub passages: usize,
+    /// Most tokens of passages given to the model.
+    pub passage_tokens: usize,
+    /// Most tokens of earlier turns given to the model.
+    pub history_tokens: usize,
+    /// Messages from one conversation within a minute that count as a flood.
+    pub flood_per_minute: usize,
+}
+
+/// The database.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreSettings {
+    /// Everything the program writes itself: database, index, saved prefixes.
+    pub state_dir: PathBuf,
+    /// Keep conversations' texts (`true`), or only their outcomes (`false`).
+    pub keep_text: bool,
+}
+
+impl Default for ServerSettings {
+    fn default() -> Self {
+        Self {
+            host: "127.0.0.1".into(),
+            port: 8080,
+            public_url: None,
+            keys: Vec::new(),
+            allow_open: false,
+            max_body_bytes: 2 << 20,
+            request_timeout_s: 300,
+            max_messages: 200,
+            max_message_chars: 64_000,
+            max_embedding_inputs: 2048,
+        }
+    }
+}
+
+impl Default for ModelSettings {
+    fn default() -> Self {
+        Self {
+            dir: "models".into(),
+            chat: "smollm2-135m-instruct-q4_1".into(),
+            embed: "all-minilm-l6-v2".into(),
+            chat_languages: Vec::new(),
+            embed_languages: Vec::new(),
+        }
+    }
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            backend: "candle".into(),
+            device: "auto".into(),
+            weights: "auto".into(),
+            context_tokens: 0,
+            kv_mib: 1024,
+            step_tokens: 512,
+            prefill_chunk_tokens: 64,
+            max_running: 16,
+            max_waiting: 64,
+            default_max_tokens: 512,
+        }
+    }
+}
+
+impl Default for KnowledgeSettings {
+    fn default() -> Self {
+        Self {
+            dir: "kb".into(),
+            watch: true,
+            chunk_chars: 1200,
+            max_file_bytes: 8 << 20,
+            max_files: 50_000,
+            core_share: 0.25,
+        }
+    }
+}
+
+impl Default for SupportSettings {
+    fn default() -> Self {
+        Self { max_answer_tokens: 160, passages: 4, passage_tokens: 900, history_tokens: 400, flood_per_minute: 20 }
+    }
+}
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self { state_dir: "state".into(), keep_text: true }
+    }
+}
+
+impl Settings {
+    /// Reads settings from `file` (default `firstline.toml`, which may be absent) and the environment.
+    ///
+    /// # Errors
+    /// Names the file, the key and the refused value; an unknown key is an error.
+    pub fn load(file: Option<&std::path::Path>) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Settings::default()));
+        figment = match file {
+            Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
+            Some(path) => figment.merge(Toml::file_exact(path)),
+            None => figment.merge(Toml::file_exact("firstline.toml")),
+        };
+        figment.merge(Env::prefixed("FIRSTLINE_").split("__")).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+    }
+}
+
+/// What can be wrong with settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("the configuration file {} does not exist", .0.display())]
+    Missing(PathBuf),
+    #[error("the configuration is not valid: {0}")]
+    Invalid(Box<figment::Error>),
+}

@@ -1,0 +1,1 @@
+//! Replaying dialogues whose outcome is known.

@@ -1,0 +1,194 @@
+//! A knowledge pack: read, chunk, index, search, watch. The format is described in `kb/README.md`.
+//!
+//! *Pack*: the folder. *Chunk*: a piece of an article, a FAQ entry, an app-map entry or a section of an
+//! instruction, with its heading path and its *assets* (code, images, links, tables), which stand in its text as
+//! `[[code:1]]`, `[[image:2]]`. *Passage*: a chunk found by a search, with its scores.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::KnowledgeSettings;
+use crate::embed::Embedder;
+
+pub mod pack;
+pub use pack::Pack;
+
+/// What a chunk was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceKind {
+    Article,
+    Faq,
+    AppMap,
+    /// A section of an operator's instruction.
+    Instruction,
+    /// A sample answer of an operator.
+    Example,
+}
+
+/// Something that goes to the customer byte for byte.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "type")]
+pub enum Asset {
+    /// A fenced code block: exact bytes between the fences (indentation of the fence removed), and the fence's language.
+    Code { n: usize, language: String, text: String },
+    /// An image: path inside the pack (or absolute URL as written), and its alternative text.
+    Image { n: usize, path: String, alt: String },
+    /// A link: its text and target as written (absolute URL, or path inside the pack).
+    Link { n: usize, text: String, target: String },
+    /// A table, as its Markdown source.
+    Table { n: usize, text: String },
+}
+
+/// A chunk, as indexed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Chunk {
+    /// Stable: path + heading path (+ part number), so that citations survive re-indexing.
+    pub id: String,
+    pub kind: SourceKind,
+    /// Path of the file inside the pack.
+    pub path: String,
+    /// 1-based line where the chunk begins.
+    pub line: usize,
+    /// Title of the article, the FAQ question, or the app-map path.
+    pub title: String,
+    /// Headings from the outermost in; empty for FAQ entries.
+    pub headings: Vec<String>,
+    /// Readable text; assets stand as `[[code:1]]`, `[[image:2]]`, `[[table:3]]`; links as their plain text.
+    pub text: String,
+    pub assets: Vec<Asset>,
+    /// ISO 639-1.
+    pub lang: String,
+    /// Operator that alone may use it (instruction sections, examples).
+    pub operator: Option<String>,
+    /// For FAQ entries and sample answers: the question(s); `text` is then the answer.
+    pub questions: Vec<String>,
+    pub tags: Vec<String>,
+}
+
+/// A chunk that a search found.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Passage {
+    pub chunk: Arc<Chunk>,
+    /// Fused score (reciprocal rank fusion), higher is better. Only orders; not calibrated.
+    pub score: f32,
+    /// Best cosine of the query with the chunk's vectors (a FAQ entry has one for its question and one for its
+    /// answer); `None` where the dense leg did not run.
+    pub cosine: Option<f32>,
+    /// Cosine with the nearest of the chunk's questions.
+    pub question_cosine: Option<f32>,
+    /// BM25 score; `None` where the lexical leg did not find it.
+    pub bm25: Option<f32>,
+    /// Share of the query's stemmed content words (weighted by idf) that occur in the chunk: 0..1.
+    pub coverage: f32,
+    /// The same against the nearest question.
+    pub question_coverage: f32,
+}
+
+/// What to look for.
+#[derive(Debug, Clone, Default)]
+pub struct SearchQuery<'a> {
+    pub text: &'a str,
+    /// Language of the query, when known.
+    pub lang: Option<&'a str>,
+    /// Include this operator's own sections and examples.
+    pub operator: Option<&'a str>,
+    /// Empty: all kinds.
+    pub kinds: &'a [SourceKind],
+    pub limit: usize,
+}
+
+/// Progress of indexing, for a progress bar.
+#[derive(Debug, Clone, Copy)]
+pub struct IndexProgress {
+    pub done: usize,
+    pub total: usize,
+}
+
+/// What indexing did.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct IndexReport {
+    pub files: usize,
+    pub chunks: usize,
+    /// Chunks whose vectors came from the last index.
+    pub reused: usize,
+    pub embedded: usize,
+    /// Chunks longer than the embedding model reads.
+    pub truncated: usize,
+    pub faults: Vec<pack::Fault>,
+    pub seconds: f64,
+}
+
+/// One immutable state of the knowledge: a pack and its index.
+pub struct Snapshot {}
+
+impl Snapshot {
+    pub fn pack(&self) -> &Pack {
+        todo!()
+    }
+    /// Changes with every change of the pack; hex.
+    pub fn version(&self) -> &str {
+        todo!()
+    }
+    pub fn chunk(&self, _id: &str) -> Option<Arc<Chunk>> {
+        todo!()
+    }
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        todo!()
+    }
+    /// Hybrid search. Blocking: embeds the query.
+    pub fn search(&self, _query: &SearchQuery<'_>) -> Result<Vec<Passage>, KbError> {
+        todo!()
+    }
+}
+
+/// The live knowledge: the last good snapshot, replaced when the folder changes. Cheap to clone.
+#[derive(Clone)]
+pub struct Knowledge {}
+
+impl Knowledge {
+    /// Reads the pack, brings the index in `state_dir` up to date, maps it. Blocking.
+    pub fn open(
+        _settings: &KnowledgeSettings,
+        _state_dir: &Path,
+        _embedder: Embedder,
+        _progress: &mut dyn FnMut(IndexProgress),
+    ) -> Result<(Self, IndexReport), KbError> {
+        todo!()
+    }
+    /// The current snapshot; hold it for the whole turn.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        todo!()
+    }
+    /// Re-reads the folder now. On a fault that forbids use, the last good snapshot stays.
+    pub fn reload(&self) -> Result<IndexReport, KbError> {
+        todo!()
+    }
+    /// Follows changes of the folder on a thread of its own until the returned guard is dropped.
+    pub fn watch(&self) -> Result<WatchGuard, KbError> {
+        todo!()
+    }
+    /// Faults of the last read, good or not.
+    pub fn faults(&self) -> Vec<pack::Fault> {
+        todo!()
+    }
+}
+
+/// Ends the watching when dropped.
+pub struct WatchGuard {}
+
+/// What can go wrong with a pack or its index.
+#[derive(Debug, thiserror::Error)]
+pub enum KbError {
+    /// The pack cannot be used at all; every fault has file, line and reason.
+    #[error("the knowledge pack {dir} cannot be used:\n{}", pack::list(.faults))]
+    Pack { dir: String, faults: Vec<pack::Fault> },
+    #[error("{path}: {reason}")]
+    Io { path: String, reason: String },
+    #[error("the index failed: {0}")]
+    Index(String),
+    #[error(transparent)]
+    Embed(#[from] crate::embed::EmbedError),
+}

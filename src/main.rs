@@ -1,0 +1,7 @@
+//! The `firstline` program: see [`firstline::cli`].
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firstline::cli::main()
+}

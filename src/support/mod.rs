@@ -1,0 +1,219 @@
+//! One chat turn: filter, route, check for handoff, retrieve, answer, check, decide.
+//!
+//! Knows no HTTP, no tensors, no SQL. A turn goes one way; each step is a plain function with its own file.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::SupportSettings;
+use crate::embed::Embedder;
+use crate::kb::Knowledge;
+use crate::llm::{ChatMessage, ChatModel, LlmError, SamplingParams, Usage};
+
+/// The support logic over one chat model and one knowledge pack. Cheap to clone.
+#[derive(Clone)]
+pub struct Support {}
+
+/// A customer's turn.
+#[derive(Debug, Clone, Default)]
+pub struct TurnRequest {
+    /// The transcript, oldest first, ending with the customer's message. `system` messages are extra context.
+    pub messages: Vec<ChatMessage>,
+    /// `None`: routing chooses.
+    pub operator: Option<String>,
+    pub channel: Option<String>,
+    pub audience: Option<String>,
+    /// Salt of the prefix cache, id in records.
+    pub conversation_id: String,
+    /// State after the last turn; `None`: derive it from the transcript (plain clients).
+    pub state: Option<ConversationState>,
+    /// Messages of this conversation in the last minute, where known.
+    pub messages_last_minute: usize,
+    /// The client's own wishes; `None`: the operator's settings.
+    pub sampling: Option<SamplingParams>,
+    pub max_tokens: Option<usize>,
+    pub stop: Vec<String>,
+    /// Base for absolute URLs of images and articles, e.g. `http://127.0.0.1:8080`.
+    pub public_url: String,
+}
+
+/// What a conversation carries from turn to turn.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ConversationState {
+    pub operator: Option<String>,
+    pub operator_version: Option<String>,
+    pub lang: Option<String>,
+    /// Explicit requests for a person so far.
+    pub asked_for_person: usize,
+    /// Answers in a row that did not help (clarifications, repeats, "that did not work").
+    pub failures: usize,
+    /// A handoff was made: a person is to take over.
+    pub handed_off: bool,
+}
+
+/// What the customer gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Answer,
+    Clarify,
+    Handoff,
+    Filtered,
+    /// A person owns the conversation; the model is silent.
+    Human,
+}
+
+/// Text as it may be shown, then the outcome.
+#[derive(Debug)]
+pub enum TurnEvent {
+    /// Checked text, in order; concatenated it is the whole answer.
+    Text(String),
+    Done(Box<TurnOutcome>),
+    Failed(SupportError),
+}
+
+/// A running turn. Dropping it cancels the generation.
+pub struct TurnStream {}
+
+impl TurnStream {
+    pub async fn next(&mut self) -> Option<TurnEvent> {
+        todo!()
+    }
+    /// Runs to the end: the whole answer and its outcome.
+    pub async fn finish(self) -> Result<(String, TurnOutcome), SupportError> {
+        todo!()
+    }
+}
+
+/// A source of an answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub id: String,
+    pub title: String,
+    /// Absolute.
+    pub url: String,
+    pub score: f32,
+}
+
+/// What a person needs to take over.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Handoff {
+    pub id: String,
+    pub queue: String,
+    pub summary: String,
+    pub tags: Vec<String>,
+}
+
+/// The outcome of a turn: what the wire's `support` field, the record and the trace are made of.
+#[derive(Debug, Clone, Serialize)]
+pub struct TurnOutcome {
+    pub action: Action,
+    /// `verbatim`, `grounded`, `quoted`, `app_map`, `greeting`, `off_topic`, `wrong_company`, `spam`, `gibberish`,
+    /// `flood`, `injection`, `wants_person`, `anger`, `reserved`, `repeated_failure`, `no_answer`, `ambiguous`, ...
+    pub kind: String,
+    /// One plain sentence for staff.
+    pub reason: String,
+    pub operator: String,
+    pub operator_version: String,
+    pub lang: String,
+    /// 0..1
+    pub confidence: f32,
+    pub sources: Vec<Source>,
+    pub handoff: Option<Handoff>,
+    pub usage: Usage,
+    /// True where the answer stopped at `max_tokens`.
+    pub length_limited: bool,
+    pub state: ConversationState,
+    pub trace: Trace,
+}
+
+/// "Why this answer": everything that was weighed, for the test-chat page and evals.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Trace {
+    /// Each filter's verdict: name, score 0..1, threshold, reason.
+    pub filters: Vec<Verdict>,
+    pub route: String,
+    pub query: String,
+    pub passages: Vec<TracePassage>,
+    /// `verbatim`, `grounded`, ...
+    pub mode: String,
+    /// The checked sentences of generated text, kept or cut, and why.
+    pub checks: Vec<SentenceCheck>,
+    /// Step -> milliseconds.
+    pub timings_ms: BTreeMap<String, f64>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct Verdict {
+    pub name: String,
+    pub score: f32,
+    pub threshold: f32,
+    pub fired: bool,
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct TracePassage {
+    pub id: String,
+    pub title: String,
+    pub score: f32,
+    pub cosine: Option<f32>,
+    pub bm25: Option<f32>,
+    pub coverage: f32,
+    pub used: bool,
+}
+
+#[derive(Debug, Clone, Serialize)]
+pub struct SentenceCheck {
+    pub sentence: String,
+    pub kept: bool,
+    pub reason: String,
+}
+
+impl Support {
+    /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
+    pub fn new(
+        _settings: &SupportSettings,
+        _chat: ChatModel,
+        _chat_languages: &[String],
+        _embedder: Embedder,
+        _knowledge: Knowledge,
+    ) -> Result<Self, SupportError> {
+        todo!()
+    }
+    /// Computes or restores every operator's pinned core. Call at start and after a pack change.
+    pub async fn warm_up(&self, _state_dir: &std::path::Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
+        todo!()
+    }
+    /// (name, display name) of each operator, for `/v1/models`.
+    pub fn operators(&self) -> Vec<(String, String)> {
+        todo!()
+    }
+    /// Starts a turn. Errors at once for an unknown operator or an empty transcript.
+    pub async fn turn(&self, _request: TurnRequest) -> Result<TurnStream, SupportError> {
+        todo!()
+    }
+}
+
+/// What can go wrong with a turn.
+#[derive(Debug, thiserror::Error)]
+pub enum SupportError {
+    #[error("there is no operator {name:?}; there are: {known}")]
+    UnknownOperator { name: String, known: String },
+    #[error("{0}")]
+    InvalidRequest(String),
+    #[error(transparent)]
+    Llm(#[from] LlmError),
+    #[error("the knowledge base failed: {0}")]
+    Knowledge(String),
+    #[error("the pack's filter examples cannot be learnt: {0}")]
+    Filters(String),
+    /// The instruction's core is too long for the model's context.
+    #[error(
+        "{path}: the instruction's core has {tokens} tokens; this model's limit is {limit} (knowledge.core_share of its context)"
+    )]
+    CoreTooLong { path: String, tokens: usize, limit: usize },
+}
