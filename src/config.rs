@@ -241,8 +241,13 @@ impl Settings {
             Some(path) => figment.merge(Toml::file_exact(path)),
             None => figment.merge(Toml::file_exact("firstline.toml")),
         };
-        figment.merge(Env::prefixed("FIRSTLINE_").split("__")).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+        figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
+}
+
+/// `FIRSTLINE_SERVER__PORT=8081` sets `server.port`; names without `__` (`FIRSTLINE_LOG`) are no settings.
+fn env() -> Env {
+    Env::prefixed("FIRSTLINE_").filter(|name| name.as_str().contains("__")).split("__")
 }
 
 /// What can be wrong with settings.

@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_bare_level_is_ours_and_libraries_stay_quiet() {
-        assert_eq!(filter_of("Debug").unwrap().to_string(), "warn,firstline=debug");
+        assert_eq!(filter_of("Debug").unwrap().to_string(), "firstline=debug,warn");
         assert!(filter_of("firstline::llm=trace,warn").is_ok());
     }
 

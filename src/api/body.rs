@@ -67,8 +67,10 @@ fn bad_body(message: String) -> ApiError {
 }
 
 fn json_of(bytes: &[u8]) -> Result<Value, ApiError> {
-    let text = std::str::from_utf8(bytes)
-        .map_err(|e| ApiError { code: "invalid_utf8", ..bad_body(format!("the body is not UTF-8: byte {} is wrong", e.valid_up_to())) })?;
+    let text = std::str::from_utf8(bytes).map_err(|e| ApiError {
+        code: "invalid_utf8",
+        ..bad_body(format!("the body is not UTF-8: byte {} is wrong", e.valid_up_to()))
+    })?;
     serde_json::from_str(text).map_err(|e| {
         let message = format!("the body is not valid JSON: {e}");
         ApiError { code: "invalid_json", ..bad_body(message) }

@@ -123,7 +123,10 @@ async fn whole(answer: &mut Answer, envelope: &Envelope, want_logprobs: bool) ->
 async fn raw(call: &Call<'_>, admission: Admission, request: ChatRequest) -> Result<Answer, ApiError> {
     let Call { state, loaded, principal, arrived, .. } = *call;
     if request.handoff_tool {
-        return Err(ApiError::unsupported("tools", "\"tools\" work with \"support\" and operators, not with the bare model"));
+        return Err(ApiError::unsupported(
+            "tools",
+            "\"tools\" work with \"support\" and operators, not with the bare model",
+        ));
     }
     let chat = loaded.chat.clone();
     let messages = request.messages;

@@ -24,7 +24,8 @@ fn read_engine(loaded: &Loaded) {
     let stats = loaded.chat.stats();
     let model = loaded.chat.id().to_string();
     let gauge = |name: &'static str, value: f64| metrics::gauge!(name, "model_name" => model.clone()).set(value);
-    let counter = |name: &'static str, value: u64| metrics::counter!(name, "model_name" => model.clone()).absolute(value);
+    let counter =
+        |name: &'static str, value: u64| metrics::counter!(name, "model_name" => model.clone()).absolute(value);
     let kv_usage = stats.kv_blocks_used as f64 / stats.kv_blocks.max(1) as f64;
     gauge(name::RUNNING, stats.running as f64);
     gauge(name::WAITING, stats.waiting as f64);

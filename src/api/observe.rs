@@ -26,7 +26,8 @@ pub async fn observe(mut request: Request, next: Next) -> Response {
     let status = response.status().as_u16();
     let ms = arrival.0.elapsed().as_millis();
     tracing::debug!(%method, route, status, ms, id = id.to_str().unwrap_or("?"), "request");
-    metrics::counter!(name::HTTP, "route" => route, "method" => known(&method), "status" => status.to_string()).increment(1);
+    metrics::counter!(name::HTTP, "route" => route, "method" => known(&method), "status" => status.to_string())
+        .increment(1);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));

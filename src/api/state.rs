@@ -113,7 +113,11 @@ impl AppState {
         let most = engine.max_running + engine.max_waiting;
         let admission = Admission(self.clone());
         let before = self.0.in_flight.fetch_add(1, Ordering::AcqRel);
-        if before >= most.max(1) { Err(ApiError::busy(before.saturating_sub(engine.max_running), 2)) } else { Ok(admission) }
+        if before >= most.max(1) {
+            Err(ApiError::busy(before.saturating_sub(engine.max_running), 2))
+        } else {
+            Ok(admission)
+        }
     }
 }
 

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn links_that_run_something_lead_nowhere() {
-        let html = markdown_html("[a](javascript:alert(1)) [b](JAVAscript:x) [c](data:text/html,x) [d](../en/x.md#y:z)");
+        let html =
+            markdown_html("[a](javascript:alert(1)) [b](JAVAscript:x) [c](data:text/html,x) [d](../en/x.md#y:z)");
         assert!(!html.to_lowercase().contains("javascript") && !html.contains("data:"), "{html}");
         assert!(html.contains("href=\"../en/x.md#y:z\""), "{html}");
     }

@@ -70,7 +70,8 @@ pub async fn about(State(state): State<AppState>) -> Result<Json<Value>, ApiErro
 
 /// Questions of the FAQ, taken from all over it.
 fn suggestions<'a>(pack: &'a Pack, lang: &str) -> Vec<&'a str> {
-    let entries: Vec<&str> = pack.faq.iter().filter(|e| e.lang == lang).filter_map(|e| e.questions.first()).map(String::as_str).collect();
+    let entries: Vec<&str> =
+        pack.faq.iter().filter(|e| e.lang == lang).filter_map(|e| e.questions.first()).map(String::as_str).collect();
     let step = (entries.len() / SUGGESTIONS).max(1);
     entries.into_iter().step_by(step).take(SUGGESTIONS).collect()
 }

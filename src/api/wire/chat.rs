@@ -24,14 +24,8 @@ const REFUSED: [(&str, &str); 9] = [
 ];
 
 /// Fields without effect here.
-const HARMLESS: [&str; 6] = [
-    "user",
-    "safety_identifier",
-    "prompt_cache_key",
-    "prompt_cache_retention",
-    "service_tier",
-    "parallel_tool_calls",
-];
+const HARMLESS: [&str; 6] =
+    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier", "parallel_tool_calls"];
 
 /// A chat request, validated.
 #[derive(Debug, Clone, PartialEq)]

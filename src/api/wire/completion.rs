@@ -25,7 +25,13 @@ impl Envelope {
     }
 
     /// The whole answer.
-    pub fn completion(&self, message: Value, finish_reason: &str, logprobs: Option<&[TokenLogprob]>, usage: &Usage) -> Value {
+    pub fn completion(
+        &self,
+        message: Value,
+        finish_reason: &str,
+        logprobs: Option<&[TokenLogprob]>,
+        usage: &Usage,
+    ) -> Value {
         let choice = json!({
             "index": 0, "message": message, "logprobs": logprobs.map(logprobs_of), "finish_reason": finish_reason,
         });
@@ -60,7 +66,8 @@ pub fn usage_of(usage: &Usage) -> Value {
 }
 
 fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
-    let alternative = |(_, text, logprob): &(u32, String, f32)| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
+    let alternative =
+        |(_, text, logprob): &(u32, String, f32)| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
     let token = |t: &TokenLogprob| {
         let top: Vec<Value> = t.top.iter().map(alternative).collect();
         json!({"token": t.text, "logprob": t.logprob, "bytes": t.bytes, "top_logprobs": top})

@@ -94,7 +94,9 @@ impl Fields {
     /// Refuses these by name, with the reason.
     pub fn refuse(&mut self, refused: &[(&str, &str)]) -> Result<(), ApiError> {
         match refused.iter().find(|(name, _)| self.map.get(*name).is_some_and(|value| !value.is_null())) {
-            Some((name, why)) => Err(ApiError::unsupported(self.path(name), format!("{name:?} is not supported: {why}"))),
+            Some((name, why)) => {
+                Err(ApiError::unsupported(self.path(name), format!("{name:?} is not supported: {why}")))
+            }
             None => Ok(()),
         }
     }
