@@ -98,6 +98,8 @@ pub struct SearchQuery<'a> {
     /// Empty: all kinds.
     pub kinds: &'a [SourceKind],
     pub limit: usize,
+    /// The query's vector where the caller has it already (the same text, `Role::Query`); `None`: search embeds it.
+    pub vector: Option<&'a [f32]>,
 }
 
 /// Progress of indexing, for a progress bar.
