@@ -74,6 +74,8 @@ impl ApiKey {
 pub struct ModelSettings {
     /// Folder of model files.
     pub dir: PathBuf,
+    /// A catalog of your own, in the form of `models/catalog.toml`; its entries go before the built-in ones.
+    pub catalog: Option<PathBuf>,
     /// A name from `models/catalog.toml`, or a path to a GGUF file.
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
@@ -176,6 +178,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             dir: "models".into(),
+            catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
             chat_languages: Vec::new(),
@@ -236,9 +239,12 @@ impl Settings {
         figment = match file {
             Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
             Some(path) => figment.merge(Toml::file_exact(path)),
-            None => figment.merge(Toml::file_exact("firstline.toml")),
+            None if std::path::Path::new("firstline.toml").is_file() => figment.merge(Toml::file_exact("firstline.toml")),
+            None => figment,
         };
-        figment.merge(Env::prefixed("FIRSTLINE_").split("__")).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+        // Settings have a section and so a double underscore; FIRSTLINE_LOG, FIRSTLINE_MODELS and others have none.
+        let environment = Env::prefixed("FIRSTLINE_").filter(|key| key.as_str().contains("__")).split("__");
+        figment.merge(environment).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
 }
 
