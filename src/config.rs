@@ -41,6 +41,8 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// Longest a request may take, in seconds, from its arrival to its last token.
     pub request_timeout_s: u64,
+    /// How long running answers may go on after SIGINT or SIGTERM, in seconds.
+    pub shutdown_grace_s: u64,
     /// Most messages in one request.
     pub max_messages: usize,
     /// Longest single message, in characters.
@@ -168,6 +170,7 @@ impl Default for ServerSettings {
             allow_open: false,
             max_body_bytes: 2 << 20,
             request_timeout_s: 300,
+            shutdown_grace_s: 30,
             max_messages: 200,
             max_message_chars: 64_000,
             max_embedding_inputs: 2048,
@@ -242,8 +245,13 @@ impl Settings {
             Some(path) => figment.merge(Toml::file_exact(path)),
             None => figment.merge(Toml::file_exact("firstline.toml")),
         };
-        figment.merge(Env::prefixed("FIRSTLINE_").split("__")).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+        figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
+}
+
+/// `FIRSTLINE_SERVER__PORT=8081` sets `server.port`; names without `__` (`FIRSTLINE_LOG`) are no settings.
+fn env() -> Env {
+    Env::prefixed("FIRSTLINE_").filter(|name| name.as_str().contains("__")).split("__")
 }
 
 /// What can be wrong with settings.
