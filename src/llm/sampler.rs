@@ -216,13 +216,6 @@ fn raw_logprobs(logits: &[f32], top: usize) -> (f32, Vec<(u32, f32)>) {
     ((best + sum.ln()) as f32, ranked.into_iter().map(|(id, l)| (id, l as f32)).collect())
 }
 
-/// Natural log-probability of `token` under `logits`.
-pub(crate) fn logprob(logits: &[f32], token: u32) -> f32 {
-    let best = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max) as f64;
-    let sum: f64 = logits.iter().map(|l| (*l as f64 - best).exp()).sum();
-    (logits[token as usize] as f64 - best - sum.ln()) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -299,7 +292,6 @@ mod tests {
         assert!((logprobs.chosen - 0.2f32.ln()).abs() < 1e-5);
         assert_eq!(logprobs.top.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [0, 1]);
         assert!((logprobs.top[1].1 - 0.3f32.ln()).abs() < 1e-5);
-        assert!((logprob(&logits, 2) - 0.2f32.ln()).abs() < 1e-5);
     }
 
     #[test]

@@ -58,6 +58,8 @@ enum Piece {
 struct Rendered<'a> {
     messages: Vec<ChatMessage>,
     add_generation_prompt: bool,
+    /// Qwen3 and its like: customers get answers, not trains of thought.
+    enable_thinking: bool,
     bos_token: &'a str,
     eos_token: &'a str,
 }
@@ -119,6 +121,7 @@ impl ChatTemplate {
         self.env.get_template(NAME)?.render(Value::from(Serde(Rendered {
             messages,
             add_generation_prompt: true,
+            enable_thinking: false,
             bos_token: &self.tokens.bos,
             eos_token: &self.tokens.eos,
         })))
