@@ -103,8 +103,11 @@ pub struct EngineSettings {
     pub kv_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
-    /// Most prompt tokens of one sequence in one step while other sequences are decoding.
+    /// Most prompt tokens in one step while other sequences are decoding.
     pub prefill_chunk_tokens: usize,
+    /// How long a step should take while sequences are decoding, in milliseconds: the gap between a stream's tokens.
+    /// Prompt chunks shrink below `prefill_chunk_tokens` where the machine is too slow for them.
+    pub step_ms: u64,
     /// Most sequences running at once.
     pub max_running: usize,
     /// Most requests waiting; one more is answered 429.
@@ -197,6 +200,7 @@ impl Default for EngineSettings {
             kv_mib: 1024,
             step_tokens: 512,
             prefill_chunk_tokens: 64,
+            step_ms: 120,
             max_running: 16,
             max_waiting: 64,
             default_max_tokens: 512,
