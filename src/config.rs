@@ -76,6 +76,8 @@ impl ApiKey {
 pub struct ModelSettings {
     /// Folder of model files.
     pub dir: PathBuf,
+    /// A catalog of your own, in the form of `models/catalog.toml`; its entries go before the built-in ones.
+    pub catalog: Option<PathBuf>,
     /// A name from `models/catalog.toml`, or a path to a GGUF file.
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
@@ -182,6 +184,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             dir: "models".into(),
+            catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
             chat_languages: Vec::new(),
@@ -243,7 +246,8 @@ impl Settings {
         figment = match file {
             Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
             Some(path) => figment.merge(Toml::file_exact(path)),
-            None => figment.merge(Toml::file_exact("firstline.toml")),
+            None if std::path::Path::new("firstline.toml").is_file() => figment.merge(Toml::file_exact("firstline.toml")),
+            None => figment,
         };
         figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
