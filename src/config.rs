@@ -76,6 +76,8 @@ impl ApiKey {
 pub struct ModelSettings {
     /// Folder of model files.
     pub dir: PathBuf,
+    /// A catalog of your own, in the form of `models/catalog.toml`; its entries go before the built-in ones.
+    pub catalog: Option<PathBuf>,
     /// A name from `models/catalog.toml`, or a path to a GGUF file.
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
@@ -103,8 +105,11 @@ pub struct EngineSettings {
     pub kv_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
-    /// Most prompt tokens of one sequence in one step while other sequences are decoding.
+    /// Most prompt tokens in one step while other sequences are decoding.
     pub prefill_chunk_tokens: usize,
+    /// How long a step should take while sequences are decoding, in milliseconds: the gap between a stream's tokens.
+    /// Prompt chunks shrink below `prefill_chunk_tokens` where the machine is too slow for them.
+    pub step_ms: u64,
     /// Most sequences running at once.
     pub max_running: usize,
     /// Most requests waiting; one more is answered 429.
@@ -179,6 +184,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             dir: "models".into(),
+            catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
             chat_languages: Vec::new(),
@@ -197,6 +203,7 @@ impl Default for EngineSettings {
             kv_mib: 1024,
             step_tokens: 512,
             prefill_chunk_tokens: 64,
+            step_ms: 120,
             max_running: 16,
             max_waiting: 64,
             default_max_tokens: 512,
@@ -239,7 +246,10 @@ impl Settings {
         figment = match file {
             Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
             Some(path) => figment.merge(Toml::file_exact(path)),
-            None => figment.merge(Toml::file_exact("firstline.toml")),
+            None if std::path::Path::new("firstline.toml").is_file() => {
+                figment.merge(Toml::file_exact("firstline.toml"))
+            }
+            None => figment,
         };
         figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
