@@ -60,7 +60,8 @@ impl ChatModel {
         let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let hash = file_hash(path).map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let decoder = Decoder::load(path, settings).map_err(load_error)?;
-        let options = options(settings, decoder.trained_context(), decoder.kv_blocks())?;
+        let vocab = decoder.vocab().min(tokenizer.vocab());
+        let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
         let inner = Inner { id: id.into(), hash, settings: settings.clone(), tokenizer, template, engine };
         Ok(Self { inner: Arc::new(inner) })
@@ -210,7 +211,12 @@ fn template_tokens(tokenizer: &ChatTokenizer) -> TemplateTokens {
 }
 
 /// The engine's limits for a model with `trained` tokens of context and `kv_blocks` blocks of cache.
-fn options(settings: &EngineSettings, trained: usize, kv_blocks: usize) -> Result<EngineOptions, LlmError> {
+fn options(
+    settings: &EngineSettings,
+    trained: usize,
+    kv_blocks: usize,
+    vocab: usize,
+) -> Result<EngineOptions, LlmError> {
     let room = kv_blocks * BLOCK_TOKENS;
     if room < 2 * BLOCK_TOKENS {
         return Err(LlmError::Load(format!("engine.kv_mib is {}: that holds only {room} tokens", settings.kv_mib)));
@@ -234,6 +240,7 @@ fn options(settings: &EngineSettings, trained: usize, kv_blocks: usize) -> Resul
         limits,
         max_waiting: settings.max_waiting,
         context_tokens: wanted.min(room),
+        vocab,
         step_time: Duration::from_millis(settings.step_ms),
     })
 }
