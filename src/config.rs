@@ -246,7 +246,9 @@ impl Settings {
         figment = match file {
             Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
             Some(path) => figment.merge(Toml::file_exact(path)),
-            None if std::path::Path::new("firstline.toml").is_file() => figment.merge(Toml::file_exact("firstline.toml")),
+            None if std::path::Path::new("firstline.toml").is_file() => {
+                figment.merge(Toml::file_exact("firstline.toml"))
+            }
             None => figment,
         };
         figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
