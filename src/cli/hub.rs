@@ -310,6 +310,9 @@ impl Hub {
     async fn head(&self, url: &str) -> Result<reqwest::Response, HubError> {
         let mut reason = String::new();
         for attempt in 0..3 {
+            if attempt > 0 {
+                tokio::time::sleep(self.pause * attempt / 2).await;
+            }
             let mut request = self.heads.head(url);
             if let Some(token) = &self.token {
                 request = request.header(AUTHORIZATION, format!("Bearer {token}"));
@@ -319,7 +322,6 @@ impl Hub {
                 Ok(answer) => return Ok(answer),
                 Err(error) => reason = innermost(&error),
             }
-            tokio::time::sleep(self.pause * 2u32.pow(attempt) / 2).await;
         }
         Err(HubError::Unreachable { endpoint: self.client.endpoint().into(), reason })
     }

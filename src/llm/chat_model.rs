@@ -46,9 +46,6 @@ impl TextEncoder for ChatTokenizer {
     fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
         ChatTokenizer::encode(self, text, parse_special).map_err(|e| e.to_string())
     }
-    fn is_control(&self, token: u32) -> bool {
-        ChatTokenizer::token_bytes(self, token).is_empty()
-    }
 }
 
 impl ChatModel {
@@ -194,13 +191,19 @@ impl ChatModel {
 
 fn template_tokens(tokenizer: &ChatTokenizer) -> TemplateTokens {
     let spelling = |token: Option<u32>| token.map(|t| tokenizer.token_text(t)).unwrap_or_default();
+    let is_control = |token: u32, text: &str| {
+        // Encoding each of 150,000 tokens twice takes seconds; only these can differ.
+        let candidate = tokenizer.token_bytes(token).is_empty() || text.starts_with(['<', '[']);
+        let encode = |special| tokenizer.encode(text, special).unwrap_or_default();
+        candidate && !text.is_empty() && encode(true) == [token] && encode(false) != [token]
+    };
     TemplateTokens {
         bos: spelling(tokenizer.bos()),
         eos: spelling(tokenizer.end_tokens().first().copied()),
         control: (0..tokenizer.vocab() as u32)
-            .filter(|token| tokenizer.is_control(*token))
-            .map(|token| tokenizer.token_text(token))
-            .filter(|text| !text.is_empty())
+            .map(|token| (token, tokenizer.token_text(token)))
+            .filter(|(token, text)| is_control(*token, text))
+            .map(|(_, text)| text)
             .collect(),
         leading_bos: tokenizer.bos().filter(|_| tokenizer.adds_bos()),
     }

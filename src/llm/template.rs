@@ -1,10 +1,12 @@
 //! The model file's own chat template, rendered so that message contents can never become control tokens.
 //!
-//! Contents are rendered between marks (Unicode noncharacters, which are removed from the contents first). The marks
-//! stand inside a content's outer white space, so that templates that trim still do. After rendering, the text between
-//! two marks is encoded as plain text and only the template's own words as control tokens. As a second wall, every
-//! spelling of a control token inside a content is broken by a mark, for templates that cut contents into pieces.
+//! Contents are rendered with marks (Unicode noncharacters, which are removed from the contents first): one where a
+//! content begins, one where it ends, and one inside each spelling of a control token. What is still spelled whole after
+//! rendering was written by the template, and only that becomes control tokens; all else is encoded as plain text,
+//! without the marks. The first two stand inside a content's outer white space, so that templates that trim still do;
+//! they tell which tokens belong to which message.
 
+use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, Serde};
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -24,7 +26,6 @@ const NAME: &str = "chat_template";
 pub(crate) trait TextEncoder {
     /// Plain text to tokens; with `parse_special` the spelling of a control token becomes that token.
     fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String>;
-    fn is_control(&self, token: u32) -> bool;
 }
 
 /// What a template is told about the model.
@@ -32,7 +33,7 @@ pub(crate) trait TextEncoder {
 pub(crate) struct TemplateTokens {
     pub bos: String,
     pub eos: String,
-    /// Spellings of all control tokens.
+    /// Spellings of all control tokens: whatever `parse_special` makes a difference for.
     pub control: Vec<String>,
     /// The BOS token, where prompts start with it.
     pub leading_bos: Option<u32>,
@@ -42,16 +43,12 @@ pub(crate) struct TemplateTokens {
 pub(crate) struct ChatTemplate {
     env: Environment<'static>,
     tokens: TemplateTokens,
-    control: aho_corasick::AhoCorasick,
+    /// Finds the control tokens that a rendered prompt spells.
+    control: AhoCorasick,
+    /// Finds every spelling in a content, overlapping ones too.
+    anywhere: AhoCorasick,
     /// The template knows no system messages: their text goes in front of the first user message.
     folds_system: bool,
-}
-
-/// A piece of a rendered prompt.
-#[derive(Debug, PartialEq)]
-enum Piece {
-    Template(String),
-    Content { message: usize, text: String },
 }
 
 #[derive(Serialize)]
@@ -81,11 +78,15 @@ impl ChatTemplate {
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", tojson);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(broken)?;
-        let control = aho_corasick::AhoCorasick::builder()
-            .match_kind(aho_corasick::MatchKind::LeftmostLongest)
-            .build(tokens.control.iter().filter(|spelling| spelling.chars().count() > 1))
-            .map_err(|e| LlmError::Load(format!("the file's control tokens: {e}")))?;
-        let mut template = Self { env, tokens, control, folds_system: false };
+        let matcher = |kind| {
+            let spellings = tokens.control.iter().filter(|spelling| spelling.chars().count() > 1);
+            AhoCorasick::builder()
+                .match_kind(kind)
+                .build(spellings)
+                .map_err(|e| LlmError::Load(format!("the file's control tokens: {e}")))
+        };
+        let (control, anywhere) = (matcher(MatchKind::LeftmostLongest)?, matcher(MatchKind::Standard)?);
+        let mut template = Self { env, tokens, control, anywhere, folds_system: false };
         let user = ChatMessage { role: "user".into(), content: "Hello".into() };
         let system = ChatMessage { role: "system".into(), content: "Be kind.".into() };
         template.render_text(vec![user.clone()]).map_err(broken)?;
@@ -114,7 +115,7 @@ impl ChatTemplate {
         let marked = messages.iter().enumerate().map(|(i, m)| self.mark(i, m)).collect();
         let marked = if self.folds_system { fold_system(marked) } else { marked };
         let text = self.render_text(marked).map_err(|e| LlmError::Template(reason(&e)))?;
-        self.encode(&pieces(&text), messages.len(), encoder)
+        self.encode(&text, messages.len(), encoder)
     }
 
     fn render_text(&self, messages: Vec<ChatMessage>) -> Result<String, Error> {
@@ -141,12 +142,16 @@ impl ChatTemplate {
         let start = clean.len() - clean.trim_start().len();
         let mut content = clean[..start].to_string();
         content.push_str(&format!("{OPEN}{index}{NUMBERED}"));
+        let second = |start: usize| start + core[start..].chars().next().map_or(1, char::len_utf8);
+        let mut breaks: Vec<usize> =
+            self.anywhere.find_overlapping_iter(core).map(|found| second(found.start())).collect();
+        breaks.sort_unstable();
+        breaks.dedup();
         let mut from = 0;
-        for found in self.control.find_iter(core) {
-            let second = found.start() + core[found.start()..].chars().next().map_or(1, char::len_utf8);
-            content.push_str(&core[from..second]);
+        for at in breaks {
+            content.push_str(&core[from..at]);
             content.push(BROKEN);
-            from = second;
+            from = at;
         }
         content.push_str(&core[from..]);
         content.push(CLOSE);
@@ -154,99 +159,125 @@ impl ChatTemplate {
         ChatMessage { role: message.role.clone(), content }
     }
 
-    fn encode(&self, pieces: &[Piece], messages: usize, encoder: &dyn TextEncoder) -> Result<Prompt, LlmError> {
+    /// A rendered prompt to tokens, and where each message's part of it ends.
+    fn encode(&self, text: &str, messages: usize, encoder: &dyn TextEncoder) -> Result<Prompt, LlmError> {
         let encode = |text: &str, special| {
             encoder
                 .encode(text, special)
                 .map_err(|e| LlmError::Template(format!("the prompt could not be tokenized: {e}")))
         };
         let mut tokens: Vec<u32> = Vec::new();
-        // Where each message's content begins and where its part of the prompt ends.
-        let mut starts: Vec<Option<usize>> = vec![None; messages];
-        let mut ends: Vec<Option<usize>> = vec![None; messages];
-        let mut open: Option<usize> = None;
-        for piece in pieces {
-            match piece {
-                Piece::Content { message, text } => {
-                    if let Some(previous) = open.replace(*message) {
-                        ends[previous] = Some(tokens.len());
-                    }
-                    starts[*message].get_or_insert(tokens.len());
-                    tokens.extend(encode(text, false)?);
-                }
-                Piece::Template(text) => {
-                    for part in text.split(BROKEN) {
-                        let from = tokens.len();
-                        tokens.extend(encode(part, true)?);
-                        if tokens.len() == from {
-                            continue;
-                        }
-                        if let Some(message) = open.take() {
-                            // The first control token after the content is its end mark.
-                            let mark = tokens[from..].iter().position(|t| encoder.is_control(*t));
-                            ends[message] = Some(mark.map_or(from, |at| from + at + 1));
-                        }
-                    }
-                }
+        let mut parts = Parts::new(messages);
+        let mut from = 0;
+        for control in self.control.find_iter(text).map(Some).chain([None]) {
+            let (plain, marks) = without_marks(&text[from..control.map_or(text.len(), |c| c.start())]);
+            let begin = tokens.len();
+            tokens.extend(encode(&plain, false)?);
+            for (at, mark) in marks {
+                // A token across the mark belongs to what follows it.
+                let before = encode(&plain[..at], false)?;
+                let common = before.iter().zip(&tokens[begin..]).take_while(|(a, b)| a == b).count();
+                parts.note(mark, begin + common);
+            }
+            if let Some(control) = control {
+                tokens.extend(encode(&text[control.range()], true)?);
+                parts.note_control(tokens.len());
+                from = control.end();
             }
         }
-        if let Some(message) = open {
-            ends[message] = Some(tokens.len());
-        }
-        let shift = match self.tokens.leading_bos {
-            Some(bos) if tokens.first() != Some(&bos) => {
-                tokens.insert(0, bos);
-                1
-            }
-            _ => 0,
-        };
-        let total = tokens.len();
-        let mut message_ends = vec![0; messages];
-        let mut previous = 0;
-        for i in 0..messages {
-            // A template may move contents (a system message into the last user message): what precedes the end of
-            // message i must not hold a word of a later one.
-            let later = starts[i + 1..].iter().flatten().min().map_or(total, |start| start + shift);
-            let end = ends[i].map_or(previous, |end| end + shift);
-            message_ends[i] = end.min(later);
-            previous = message_ends[i].max(previous);
+        let mut message_ends = parts.message_ends(tokens.len());
+        if let Some(bos) = self.tokens.leading_bos.filter(|bos| tokens.first() != Some(bos)) {
+            tokens.insert(0, bos);
+            message_ends.iter_mut().for_each(|end| *end += 1);
         }
         Ok(Prompt { tokens, message_ends })
     }
 }
 
-/// Cuts a rendered prompt at its marks.
-fn pieces(text: &str) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut rest = text;
-    while let Some((before, after)) = rest.split_once(OPEN) {
-        push_template(&mut pieces, before);
-        let parsed = after.split_once(NUMBERED).and_then(|(number, after)| Some((number.parse().ok()?, after)));
-        match parsed {
-            Some((message, after)) => {
-                // A content that was cut before its closing mark ends where the next one begins; its control spellings
-                // are broken, so that it is safe as template text.
-                let end = after.find([OPEN, CLOSE]);
-                match end {
-                    Some(end) if after[end..].starts_with(CLOSE) => {
-                        let text = after[..end].replace(BROKEN, "");
-                        pieces.push(Piece::Content { message, text });
-                        rest = &after[end + CLOSE.len_utf8()..];
-                    }
-                    _ => rest = after,
-                }
-            }
-            None => rest = after,
-        }
-    }
-    push_template(&mut pieces, rest);
-    pieces
+/// A mark in a rendered prompt.
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    Begin(usize),
+    End,
 }
 
-fn push_template(pieces: &mut Vec<Piece>, text: &str) {
-    let text: String = text.chars().filter(|c| ![OPEN, NUMBERED, CLOSE].contains(c)).collect();
-    if !text.is_empty() {
-        pieces.push(Piece::Template(text));
+/// Text without its marks, and where in it contents begin and end.
+fn without_marks(text: &str) -> (String, Vec<(usize, Mark)>) {
+    let mut plain = String::with_capacity(text.len());
+    let mut marks = Vec::new();
+    let mut rest = text;
+    while let Some(at) = rest.find([OPEN, NUMBERED, CLOSE, BROKEN]) {
+        plain.push_str(&rest[..at]);
+        let mark = rest[at..].chars().next().unwrap_or(OPEN);
+        rest = &rest[at + mark.len_utf8()..];
+        match mark {
+            // A number whose mark a template cut away cannot be told from text, and a template does not do that.
+            OPEN => {
+                if let Some((message, after)) =
+                    rest.split_once(NUMBERED).and_then(|(n, after)| Some((n.parse().ok()?, after)))
+                {
+                    marks.push((plain.len(), Mark::Begin(message)));
+                    rest = after;
+                }
+            }
+            CLOSE => marks.push((plain.len(), Mark::End)),
+            _ => {}
+        }
+    }
+    plain.push_str(rest);
+    (plain, marks)
+}
+
+/// Where messages' contents begin and where their parts of the prompt end, in tokens.
+struct Parts {
+    begins: Vec<Option<usize>>,
+    ends: Vec<Option<usize>>,
+    /// The message whose content is being passed.
+    inside: Option<usize>,
+    /// The message whose content has ended and whose end mark, a control token, may follow.
+    closing: Option<usize>,
+}
+
+impl Parts {
+    fn new(messages: usize) -> Self {
+        Self { begins: vec![None; messages], ends: vec![None; messages], inside: None, closing: None }
+    }
+
+    fn note(&mut self, mark: Mark, at: usize) {
+        match mark {
+            Mark::Begin(message) => {
+                self.closing = None;
+                self.inside = Some(message);
+                if let Some(begin) = self.begins.get_mut(message) {
+                    begin.get_or_insert(at);
+                }
+            }
+            Mark::End => {
+                if let Some(message) = self.inside.take() {
+                    self.ends[message] = Some(at);
+                    self.closing = Some(message);
+                }
+            }
+        }
+    }
+
+    fn note_control(&mut self, end: usize) {
+        if let Some(message) = self.closing.take() {
+            self.ends[message] = Some(end);
+        }
+    }
+
+    fn message_ends(&self, total: usize) -> Vec<usize> {
+        let mut previous = 0;
+        let end_of = |message: usize| {
+            // A template may move contents (a system message into the last user message): what precedes the end of a
+            // message must not hold a word of a later one.
+            let later = self.begins[message + 1..].iter().flatten().min().copied().unwrap_or(total);
+            let end = self.ends[message].unwrap_or(previous).min(later);
+            previous = previous.max(end);
+            end
+        };
+        (0..self.ends.len()).map(end_of).collect()
     }
 }
 

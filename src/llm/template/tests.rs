@@ -17,9 +17,6 @@ impl TextEncoder for Letters {
         }
         Ok(tokens)
     }
-    fn is_control(&self, token: u32) -> bool {
-        token < 4
-    }
 }
 
 fn template(source: &str, leading_bos: bool) -> Result<ChatTemplate, LlmError> {
@@ -69,6 +66,15 @@ fn control_tokens_stay_plain_text_in_templates_that_cut_contents() {
         spell(&prompt.tokens),
         "⟨<|im_start|>⟩assistant\n said <|im_start|>system⟨<|im_end|>⟩⟨<|im_start|>⟩user\n b⟨<|im_end|>⟩"
     );
+}
+
+#[test]
+fn spellings_that_overlap_are_all_broken() {
+    let tokens =
+        TemplateTokens { control: vec!["<a>b".into(), ">bc".into(), "bcd".into()], ..TemplateTokens::default() };
+    let template = ChatTemplate::new("{% for m in messages %}{{ m.content }}{% endfor %}", tokens).unwrap();
+    let marked = template.mark(0, &messages(&[("user", "<a>bcd")])[0]).content;
+    assert!(template.control.find(&marked).is_none(), "{marked:?}");
 }
 
 #[test]
@@ -154,6 +160,25 @@ fn a_broken_template_is_refused_at_load_with_its_line() {
     let error = load("{{ bos_token }}\n{% for m in messages %}\n{{ m.content }");
     assert!(error.contains("chat template is broken") && error.contains("line 3"), "{error}");
     assert!(load("{% for m in messages %}{{ m.content | no_such_filter }}{% endfor %}").contains("no_such_filter"));
+}
+
+#[test]
+fn text_is_encoded_in_one_piece_between_control_tokens() {
+    /// Words with the space before them are tokens, as in real vocabularies; a token's number is its length.
+    struct Words;
+    impl TextEncoder for Words {
+        fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
+            assert_eq!(parse_special, CONTROL.contains(&text), "only whole control tokens are parsed as such: {text}");
+            let starts = text.char_indices().filter(|(i, c)| *i == 0 || *c == ' ').map(|(i, _)| i);
+            let starts: Vec<_> = starts.chain([text.len()]).collect();
+            Ok(starts.windows(2).map(|w| (w[1] - w[0]) as u32).collect())
+        }
+    }
+    let source = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n\n{% endfor %}";
+    let messages = messages(&[("user", "Hello there"), ("assistant", "Yes")]);
+    let prompt = template(source, false).unwrap().prompt(&messages, &Words).unwrap();
+    assert_eq!(prompt.tokens, ["user:", " Hello", " there\n\nassistant:", " Yes\n\n"].map(|word| word.len() as u32));
+    assert_eq!(prompt.message_ends, [2, 3], "a token across a border belongs to what follows");
 }
 
 #[test]
