@@ -41,6 +41,8 @@ pub struct ServerSettings {
     pub max_body_bytes: usize,
     /// Longest a request may take, in seconds, from its arrival to its last token.
     pub request_timeout_s: u64,
+    /// How long running answers may go on after SIGINT or SIGTERM, in seconds.
+    pub shutdown_grace_s: u64,
     /// Most messages in one request.
     pub max_messages: usize,
     /// Longest single message, in characters.
@@ -74,6 +76,8 @@ impl ApiKey {
 pub struct ModelSettings {
     /// Folder of model files.
     pub dir: PathBuf,
+    /// A catalog of your own, in the form of `models/catalog.toml`; its entries go before the built-in ones.
+    pub catalog: Option<PathBuf>,
     /// A name from `models/catalog.toml`, or a path to a GGUF file.
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
@@ -101,8 +105,11 @@ pub struct EngineSettings {
     pub kv_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
-    /// Most prompt tokens of one sequence in one step while other sequences are decoding.
+    /// Most prompt tokens in one step while other sequences are decoding.
     pub prefill_chunk_tokens: usize,
+    /// How long a step should take while sequences are decoding, in milliseconds: the gap between a stream's tokens.
+    /// Prompt chunks shrink below `prefill_chunk_tokens` where the machine is too slow for them.
+    pub step_ms: u64,
     /// Most sequences running at once.
     pub max_running: usize,
     /// Most requests waiting; one more is answered 429.
@@ -165,6 +172,7 @@ impl Default for ServerSettings {
             allow_open: false,
             max_body_bytes: 2 << 20,
             request_timeout_s: 300,
+            shutdown_grace_s: 30,
             max_messages: 200,
             max_message_chars: 64_000,
             max_embedding_inputs: 2048,
@@ -176,6 +184,7 @@ impl Default for ModelSettings {
     fn default() -> Self {
         Self {
             dir: "models".into(),
+            catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
             chat_languages: Vec::new(),
@@ -194,6 +203,7 @@ impl Default for EngineSettings {
             kv_mib: 1024,
             step_tokens: 512,
             prefill_chunk_tokens: 64,
+            step_ms: 120,
             max_running: 16,
             max_waiting: 64,
             default_max_tokens: 512,
@@ -236,10 +246,18 @@ impl Settings {
         figment = match file {
             Some(path) if !path.is_file() => return Err(ConfigError::Missing(path.to_path_buf())),
             Some(path) => figment.merge(Toml::file_exact(path)),
-            None => figment.merge(Toml::file_exact("firstline.toml")),
+            None if std::path::Path::new("firstline.toml").is_file() => {
+                figment.merge(Toml::file_exact("firstline.toml"))
+            }
+            None => figment,
         };
-        figment.merge(Env::prefixed("FIRSTLINE_").split("__")).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
+        figment.merge(env()).extract().map_err(|e| ConfigError::Invalid(Box::new(e)))
     }
+}
+
+/// `FIRSTLINE_SERVER__PORT=8081` sets `server.port`; names without `__` (`FIRSTLINE_LOG`) are no settings.
+fn env() -> Env {
+    Env::prefixed("FIRSTLINE_").filter(|name| name.as_str().contains("__")).split("__")
 }
 
 /// What can be wrong with settings.

@@ -1,4 +1,13 @@
 //! Logs and metrics. Customers' words never reach a log at the default level.
+//!
+//! Logs go to stderr through `tracing`, as text or JSON. Metrics go through the `metrics` facade into one Prometheus
+//! recorder, rendered at `/metrics`. Where vLLM has a metric of the same meaning it has vLLM's name, so that boards
+//! made for vLLM work; our own begin with `firstline_`. [`name`] lists them all.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -9,10 +18,163 @@ pub enum LogFormat {
 }
 
 /// Starts logging to stderr. `level`: `error`, `warn`, `info`, `debug`, `trace`, or filter directives
-/// (`firstline::llm=debug,warn`); `None`: `FIRSTLINE_LOG`, else `info`.
+/// (`firstline::llm=debug,warn`); `None`: `FIRSTLINE_LOG`, else `info`. A second call changes nothing.
 ///
 /// # Errors
 /// A level that is none; says which there are.
-pub fn init_logging(_level: Option<&str>, _format: LogFormat) -> Result<(), String> {
-    todo!()
+pub fn init_logging(level: Option<&str>, format: LogFormat) -> Result<(), String> {
+    let from_env = std::env::var("FIRSTLINE_LOG").ok();
+    let filter = filter_of(level.or(from_env.as_deref()).unwrap_or("info"))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A subscriber that is there already (an embedding program's, a test's) stays.
+    let _ = match format {
+        LogFormat::Text => builder.with_target(false).compact().try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    Ok(())
+}
+
+/// A bare level is ours; libraries speak from `warn` up.
+fn filter_of(level: &str) -> Result<EnvFilter, String> {
+    let bare = level.trim().to_ascii_lowercase();
+    let directives = match bare.as_str() {
+        "off" => "off".to_string(),
+        "error" => "error".to_string(),
+        "warn" | "info" | "debug" | "trace" => format!("warn,firstline={bare}"),
+        _ if level.contains('=') => level.to_string(),
+        _ => {
+            return Err(format!(
+                "the log level {level:?} is none of off, error, warn, info, debug, trace, nor a filter such as \
+                 firstline::llm=debug,warn"
+            ));
+        }
+    };
+    EnvFilter::try_new(&directives).map_err(|e| format!("the log filter {level:?} is not valid: {e}"))
+}
+
+/// Names of all metrics.
+pub mod name {
+    /// Gauge: sequences in the running batch.
+    pub const RUNNING: &str = "vllm:num_requests_running";
+    /// Gauge: requests that wait for a place in the batch.
+    pub const WAITING: &str = "vllm:num_requests_waiting";
+    /// Gauge: share of KV blocks in use, 0..1.
+    pub const KV_USAGE: &str = "vllm:kv_cache_usage_perc";
+    /// Gauge: the same under vLLM's older name.
+    pub const KV_USAGE_OLD: &str = "vllm:gpu_cache_usage_perc";
+    /// Counter: prompt tokens of all requests.
+    pub const PROMPT_TOKENS: &str = "vllm:prompt_tokens_total";
+    /// Counter: tokens generated.
+    pub const GENERATION_TOKENS: &str = "vllm:generation_tokens_total";
+    /// Counter: prompt tokens looked up in the prefix cache.
+    pub const PREFIX_QUERIES: &str = "vllm:prefix_cache_queries_total";
+    /// Counter: prompt tokens found there.
+    pub const PREFIX_HITS: &str = "vllm:prefix_cache_hits_total";
+    /// Counter: sequences that gave up their blocks to an older one.
+    pub const PREEMPTIONS: &str = "vllm:num_preemptions_total";
+    /// Histogram, seconds: from a request's arrival to the model's first token.
+    pub const FIRST_TOKEN: &str = "vllm:time_to_first_token_seconds";
+    /// Histogram, seconds: from a generation's arrival to its end.
+    pub const LATENCY: &str = "vllm:e2e_request_latency_seconds";
+    /// Histogram, seconds: time in the queue.
+    pub const QUEUE_TIME: &str = "vllm:request_queue_time_seconds";
+    /// Counter by `finished_reason`.
+    pub const SUCCESS: &str = "vllm:request_success_total";
+    /// Counter: generations that ended because the client had gone.
+    pub const CANCELLED: &str = "firstline_generations_cancelled_total";
+    /// Counter: steps of the engine.
+    pub const STEPS: &str = "firstline_engine_steps_total";
+    /// Gauge: KV blocks that hold operators' cores.
+    pub const KV_PINNED: &str = "firstline_kv_blocks_pinned";
+    /// Counter by `action`, `kind`, `operator`: support turns.
+    pub const TURNS: &str = "firstline_turns_total";
+    /// Histogram by `operator`, seconds: from a customer's message to the first text of the answer.
+    pub const FIRST_TEXT: &str = "firstline_first_text_seconds";
+    /// Histogram by `operator`, seconds: from a customer's message to the end of the answer.
+    pub const TURN_TIME: &str = "firstline_turn_seconds";
+    /// Counter by `route`: requests whose client left before the answer was whole.
+    pub const DISCONNECTED: &str = "firstline_requests_cancelled_total";
+    /// Counter by `route`, `method`, `status`.
+    pub const HTTP: &str = "firstline_http_requests_total";
+    /// Counter: texts embedded through the API.
+    pub const EMBEDDED: &str = "firstline_embedded_texts_total";
+    /// Counter: turns that could not be written to the database.
+    pub const STORE_FAILED: &str = "firstline_store_failures_total";
+    /// Gauge: chunks in the index.
+    pub const CHUNKS: &str = "firstline_index_chunks";
+}
+
+/// Bucket bounds for histograms of seconds, as vLLM has them for the first token.
+const SECONDS: [f64; 19] =
+    [0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0];
+
+/// The recorder's rendering side; the first call installs the recorder.
+pub fn prometheus() -> &'static PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE.get_or_init(|| {
+        let builder = PrometheusBuilder::new();
+        let builder = builder.set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &SECONDS);
+        let recorder = builder.expect("the bucket bounds are not empty").build_recorder();
+        let handle = recorder.handle();
+        // Another recorder can only be there if an embedding program installed its own.
+        let _ = metrics::set_global_recorder(recorder);
+        describe();
+        handle
+    })
+}
+
+fn describe() {
+    use metrics::{describe_counter, describe_gauge, describe_histogram};
+    describe_gauge!(name::RUNNING, "Sequences in the running batch.");
+    describe_gauge!(name::WAITING, "Requests that wait for a place in the batch.");
+    describe_gauge!(name::KV_USAGE, "Share of KV blocks in use, 0 to 1.");
+    describe_gauge!(name::KV_USAGE_OLD, "Share of KV blocks in use, 0 to 1 (older name).");
+    describe_gauge!(name::KV_PINNED, "KV blocks that hold operators' cores.");
+    describe_gauge!(name::CHUNKS, "Chunks in the index.");
+    describe_counter!(name::PROMPT_TOKENS, "Prompt tokens of all requests.");
+    describe_counter!(name::GENERATION_TOKENS, "Tokens generated.");
+    describe_counter!(name::PREFIX_QUERIES, "Prompt tokens looked up in the prefix cache.");
+    describe_counter!(name::PREFIX_HITS, "Prompt tokens found in the prefix cache.");
+    describe_counter!(name::PREEMPTIONS, "Sequences that gave up their blocks to an older one.");
+    describe_counter!(name::SUCCESS, "Generations that ended, by reason.");
+    describe_counter!(name::CANCELLED, "Generations that ended because the client had gone.");
+    describe_counter!(name::STEPS, "Steps of the engine.");
+    describe_counter!(name::TURNS, "Support turns by action, kind and operator.");
+    describe_counter!(name::DISCONNECTED, "Requests whose client left before the answer was whole.");
+    describe_counter!(name::HTTP, "HTTP requests by route, method and status.");
+    describe_counter!(name::EMBEDDED, "Texts embedded through the API.");
+    describe_counter!(name::STORE_FAILED, "Turns that could not be written to the database.");
+    describe_histogram!(name::FIRST_TOKEN, "Seconds from a request's arrival to the model's first token.");
+    describe_histogram!(name::LATENCY, "Seconds from a generation's arrival to its end.");
+    describe_histogram!(name::QUEUE_TIME, "Seconds in the queue.");
+    describe_histogram!(name::FIRST_TEXT, "Seconds from a customer's message to the first text of the answer.");
+    describe_histogram!(name::TURN_TIME, "Seconds from a customer's message to the end of the answer.");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_level_is_ours_and_libraries_stay_quiet() {
+        assert_eq!(filter_of("Debug").unwrap().to_string(), "firstline=debug,warn");
+        assert!(filter_of("firstline::llm=trace,warn").is_ok());
+    }
+
+    #[test]
+    fn an_unknown_level_is_refused_with_the_known_ones() {
+        let error = filter_of("loud").unwrap_err();
+        assert!(error.contains("\"loud\"") && error.contains("debug"), "{error}");
+        assert!(filter_of("a=b=c").is_err());
+    }
+
+    #[test]
+    fn metrics_render_under_vllm_names() {
+        let handle = prometheus();
+        metrics::gauge!(name::RUNNING, "model_name" => "m").set(2.0);
+        metrics::histogram!(name::FIRST_TOKEN, "model_name" => "m").record(0.3);
+        let text = handle.render();
+        assert!(text.contains("vllm:num_requests_running{model_name=\"m\"} 2"), "{text}");
+        assert!(text.contains("vllm:time_to_first_token_seconds_bucket{model_name=\"m\",le=\"0.5\"} 1"), "{text}");
+    }
 }

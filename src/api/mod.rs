@@ -1,10 +1,44 @@
 //! HTTP: the OpenAI wire types, streaming, authentication, errors, and the test-chat page.
+//!
+//! A request goes one way: [`observe`] (arrival, id, count) → [`auth`] (which key, which scopes) → [`body`] (size,
+//! UTF-8, JSON) → [`wire`] (every field's type and range; what is not supported is refused by name) → the handler
+//! ([`chat`], [`embeddings`], [`models`], …) → [`answer`] (a running answer, of the bare model or of a support turn, as
+//! one stream of pieces) → a whole JSON answer, or [`stream`] (server-sent events). Every refusal, also of an unknown
+//! path, is a [`wire::error::ApiError`] and looks the same.
+//!
+//! *Principal*: who asks, by API key. *Place*: a request's conversation with its history and state ([`conversation`]).
+//! *Loaded*: models, knowledge and database; absent while starting, and then requests are answered 503 ([`state`]).
+//! [`serve`] binds first, loads in the background, and lets running answers finish when it stops.
+
+mod answer;
+mod auth;
+mod body;
+mod chat;
+mod conversation;
+mod embeddings;
+mod health;
+mod kb_files;
+mod metrics;
+mod models;
+mod observe;
+mod page;
+mod serve;
+mod state;
+mod stream;
+mod trace;
+mod wire;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::Settings;
+use axum::Router;
+use axum::http::{Method, StatusCode, Uri};
+use axum::routing::{get, post};
+
 use crate::kb::{IndexProgress, IndexReport};
+pub use serve::serve;
+use state::AppState;
+use wire::error::ApiError;
 
 /// A model file as the catalog (or a path in the settings) resolved it.
 #[derive(Debug, Clone)]
@@ -29,7 +63,7 @@ pub struct ModelFiles {
 pub enum Startup {
     /// The socket is open: `/health/live` answers, `/health/ready` is 503.
     Listening(SocketAddr),
-    /// Models are loaded; `ms` each.
+    /// Models are loaded; milliseconds each.
     Models {
         chat_ms: u64,
         embed_ms: u64,
@@ -46,18 +80,6 @@ pub enum Startup {
     Ready {
         ms: u64,
     },
-}
-
-/// Binds, loads models and pack in the background, serves until SIGINT or SIGTERM, lets running answers finish.
-///
-/// # Errors
-/// At once for settings that cannot work (keys, address); later when a model or the pack cannot be loaded.
-pub async fn serve(
-    _settings: Settings,
-    _models: ModelFiles,
-    _report: impl FnMut(Startup) + Send + 'static,
-) -> Result<(), ServeError> {
-    todo!()
 }
 
 /// Why a server does not start, or ended.
@@ -79,4 +101,39 @@ pub enum ServeError {
     Store(#[from] crate::store::StoreError),
     #[error("the server failed: {0}")]
     Io(#[from] std::io::Error),
+}
+
+/// All routes.
+fn router(state: AppState) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::get))
+        .route("/v1/support/trace/{id}", get(trace::get))
+        .route("/health/live", get(health::live))
+        .route("/health/ready", get(health::ready))
+        .route("/metrics", get(metrics::render))
+        .route("/kb/{*path}", get(kb_files::get))
+        .route("/", get(page::index))
+        .route("/page/about", get(page::about))
+        .route("/page/{name}", get(page::file))
+        .fallback(unknown_path)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn(observe::observe))
+        .with_state(state)
+}
+
+async fn not_found() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this path")
+}
+
+async fn unknown_path(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(200).collect();
+    ApiError { message: format!("there is nothing at {method} {path}"), ..not_found().await }
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let message = format!("{} does not take {method}", uri.path());
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }

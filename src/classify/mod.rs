@@ -1,1 +1,16 @@
 //! Small learned classifiers over vectors and character n-grams, calibrated. Knows nothing of where examples come from.
+//!
+//! *Features*: a sparse part (hashed character n-grams, [`ngrams`]) beside a dense part (a sentence vector, which may
+//! be absent). *Detector*: one label against all others ([`logistic`]), whose scores on held-out folds are turned
+//! into probabilities ([`calibrate`]), and whose threshold is the lowest that refuses next to none of the protected
+//! rows. *Character model*: how surprising a text's letters are ([`charmodel`]), which tells keyboard mashing from
+//! words. Everything is deterministic: the same rows give the same weights.
+
+pub mod calibrate;
+pub mod charmodel;
+pub mod logistic;
+pub mod ngrams;
+
+pub use charmodel::CharModel;
+pub use logistic::{Detector, Training, train_detectors};
+pub use ngrams::Features;

@@ -1,14 +1,57 @@
 //! Chat generation: template, scheduler, KV blocks, sampler.
 //!
-//! One engine thread owns the weights and the KV pool. Requests come in by a bounded channel; text leaves by one
-//! channel per sequence. Dropping a [`Generation`] cancels its sequence at the next step.
+//! Words: a *sequence* is one request's prompt and answer; a *block* is the cache memory for [`BLOCK_TOKENS`] tokens; a
+//! *step* is one pass through the decoder over a mixed batch; a *share* is a sequence's part of a step; a *pin* keeps an
+//! operator's instruction in the cache.
+//!
+//! How a request flows:
+//!
+//! 1. `template.rs` renders messages to tokens, on the caller's thread; message contents never become control tokens.
+//! 2. `handle.rs` checks the request and the queue's length and passes it to the engine thread.
+//! 3. `scheduler.rs` (pure data) decides each step: all decodes, then prompt chunks; `block_pool.rs` (pure data) says who
+//!    uses which block and finds common prefixes; `pacer.rs` sizes chunks so that running streams do not stutter.
+//! 4. `engine.rs` runs the step on the decoder, which only this thread owns.
+//! 5. `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
+//!    caller's end of the channel. Dropping a [`Generation`] frees its blocks before the next step.
+//!
+//! `prefix_store.rs` saves pins in the state directory; `chat_model.rs` puts all together:
+//!
+//! ```no_run
+//! use firstline::config::EngineSettings;
+//! use firstline::llm::{ChatMessage, ChatModel, GenerateRequest};
+//!
+//! # async fn example() -> Result<(), firstline::llm::LlmError> {
+//! let model = ChatModel::load("starter", "model.gguf".as_ref(), &EngineSettings::default())?;
+//! let question = ChatMessage { role: "user".into(), content: "Hello!".into() };
+//! let prompt = model.prompt(&[question])?.tokens;
+//! let request = GenerateRequest { prompt, max_tokens: 50, ..GenerateRequest::default() };
+//! let (text, reason, usage) = model.generate(request)?.finish().await?;
+//! println!("{text} ({reason:?}, {} tokens)", usage.completion_tokens);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`BLOCK_TOKENS`]: crate::model::BLOCK_TOKENS
 
-use std::path::Path;
+mod answer;
+mod block_pool;
+mod chat_model;
+mod detokenize;
+mod engine;
+mod generation;
+mod handle;
+mod pacer;
+mod prefix_store;
+mod sampler;
+mod scheduler;
+mod template;
+
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
 
-use crate::config::EngineSettings;
+pub use chat_model::ChatModel;
 
 /// One message of a conversation, as chat templates know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,66 +148,18 @@ pub enum GenerationEvent {
 }
 
 /// A running generation. Dropping it cancels the sequence.
-pub struct Generation {}
-
-impl Generation {
-    /// The next event; `None` after `Done` or `Failed`.
-    pub async fn next(&mut self) -> Option<GenerationEvent> {
-        todo!()
-    }
-    /// Runs to the end: whole text, reason, usage.
-    pub async fn finish(self) -> Result<(String, FinishReason, Usage), LlmError> {
-        todo!()
-    }
+pub struct Generation {
+    events: mpsc::UnboundedReceiver<GenerationEvent>,
+    ended: bool,
 }
 
 /// A prompt ready for the engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
     pub tokens: Vec<u32>,
-    /// Where each message's text ends, in tokens (the system message's end is what an operator's core shares).
+    /// Where each message's part ends, in tokens, its end mark included. What precedes it depends on this message and
+    /// those before it only, so two prompts with the same first messages are equal up to there.
     pub message_ends: Vec<usize>,
-}
-
-/// A chat model with its engine thread. Cheap to clone.
-#[derive(Clone)]
-pub struct ChatModel {}
-
-impl ChatModel {
-    /// Loads the model and starts its engine thread. Blocking.
-    pub fn load(_id: &str, _path: &Path, _settings: &EngineSettings) -> Result<Self, LlmError> {
-        todo!()
-    }
-    pub fn id(&self) -> &str {
-        todo!()
-    }
-    /// Hash of the model file, hex.
-    pub fn hash(&self) -> &str {
-        todo!()
-    }
-    /// Longest prompt plus answer, in tokens.
-    pub fn context_tokens(&self) -> usize {
-        todo!()
-    }
-    /// Renders the file's chat template and tokenizes it. Spellings of control tokens inside messages stay plain text.
-    pub fn prompt(&self, _messages: &[ChatMessage]) -> Result<Prompt, LlmError> {
-        todo!()
-    }
-    pub fn count_tokens(&self, _text: &str) -> usize {
-        todo!()
-    }
-    /// Queues a request. Errors at once when the queue is full or the prompt is too long for the context.
-    pub fn generate(&self, _request: GenerateRequest) -> Result<Generation, LlmError> {
-        todo!()
-    }
-    /// Computes (or maps from `state_dir`) the blocks of a shared prefix and keeps them.
-    pub async fn pin(&self, _name: &str, _prefix: Vec<u32>, _state_dir: &Path) -> Result<PinReport, LlmError> {
-        todo!()
-    }
-    /// Numbers for `/metrics` and `doctor`.
-    pub fn stats(&self) -> EngineStats {
-        todo!()
-    }
 }
 
 /// How a prefix came to be pinned.

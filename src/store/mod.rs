@@ -1,13 +1,24 @@
-//! Conversations, messages, outcomes and timings, in SQLite. Append-only events; figures are derived from them.
+//! Conversations, messages, outcomes and timings, in SQLite. Append-only; figures are derived from what was appended.
+//!
+//! *Conversation*: a row made once and bound to one API key's name. *Turn*: one message of a customer with its answer,
+//! outcome, cost and the state it left; the conversation's present is its last turn. *Group*: what figures count as
+//! one conversation. An aware client sends its conversation's id and has one record; a plain client sends none, so
+//! each of its requests makes a record of its own, and the hash of its transcript links that record to the turn
+//! before it (the same group). Linked records never share a state: the id that a client is given is its own alone.
+//!
+//! `db.rs` opens the file and runs `migrations/`, `read.rs` and `append.rs` are the queries. The SQL is plain, so that
+//! PostgreSQL can take SQLite's place; what is SQLite's own stands in `db.rs`.
 
-use std::path::Path;
+mod append;
+mod db;
+mod read;
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The database. Cheap to clone.
-#[derive(Clone)]
-pub struct Store {}
+pub use db::Store;
 
 /// A conversation as its turns left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +26,8 @@ pub struct Conversation {
     pub id: String,
     /// Name of the API key it is bound to ("" without keys).
     pub key_name: String,
+    /// What figures count as one conversation; its own id unless it continues a plain client's earlier record.
+    pub group_id: String,
     /// Grouped by the hash chain of a plain client's messages, not by an id that the client sent.
     pub inferred: bool,
     pub channel: Option<String>,
@@ -27,10 +40,20 @@ pub struct Conversation {
     pub updated_ms: i64,
 }
 
+/// Where a plain client's transcript was last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Continuation {
+    pub group_id: String,
+    pub turn_id: String,
+}
+
 /// One turn, to be appended: the customer's message, the answer and all that was decided.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct TurnRecord {
+    /// Its operator, version, state and `updated_ms` are those after this turn.
     pub conversation: Conversation,
+    /// The turn that this one continues in another record; `None`: the conversation's last, if any.
+    pub continues: Option<String>,
     pub customer_text: String,
     pub answer_text: String,
     pub action: String,
@@ -49,33 +72,6 @@ pub struct TurnRecord {
     pub total_ms: i64,
     /// Hash chain over the plain client's messages after this turn (see DESIGN.md section 3, step 1).
     pub chain_hash: Option<String>,
-}
-
-impl Store {
-    /// Opens or creates `state_dir/firstline.db` and runs its migrations.
-    pub async fn open(_state_dir: &Path, _keep_text: bool) -> Result<Self, StoreError> {
-        todo!()
-    }
-    /// A conversation that belongs to this key; another key's is `None`.
-    pub async fn conversation(&self, _id: &str, _key_name: &str) -> Result<Option<Conversation>, StoreError> {
-        todo!()
-    }
-    /// The conversation whose last turn left this chain hash, within one key.
-    pub async fn by_chain_hash(&self, _hash: &str, _key_name: &str) -> Result<Option<Conversation>, StoreError> {
-        todo!()
-    }
-    /// Earlier turns as (customer, answer), oldest first; empty texts where texts are not kept.
-    pub async fn turns(&self, _conversation: &str) -> Result<Vec<(String, String)>, StoreError> {
-        todo!()
-    }
-    /// Appends a turn, in one transaction; returns its number in the conversation, from 1.
-    pub async fn append(&self, _turn: &TurnRecord) -> Result<i64, StoreError> {
-        todo!()
-    }
-    /// Customer messages of this conversation in the last minute.
-    pub async fn messages_last_minute(&self, _conversation: &str) -> Result<usize, StoreError> {
-        todo!()
-    }
 }
 
 /// What can go wrong with the database.

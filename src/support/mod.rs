@@ -1,20 +1,50 @@
 //! One chat turn: filter, route, check for handoff, retrieve, answer, check, decide.
 //!
-//! Knows no HTTP, no tensors, no SQL. A turn goes one way; each step is a plain function with its own file.
+//! Knows no HTTP, no tensors, no SQL. A turn goes one way; each step is a plain function with its own file:
+//!
+//! 1. [`conversation`]: the transcript, its language and state.
+//! 2. [`filter`] (with [`rules`]): spam, gibberish, flood and injection are refused; off-topic and the wrong company
+//!    are answered kindly.
+//! 3. [`route`]: which operator serves, and which version of its instruction.
+//! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
+//! 5. [`retrieve`]: the query, and how well each find *fits* (0..1).
+//! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
+//!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
+//! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
+//!
+//! [`turn`] runs steps 1 to 6 into a *plan*; [`stream`] carries it out. [`lexicon`] and [`learned`] hold what a
+//! snapshot of the pack teaches: its vocabulary, its questions, its filters. Fixed sentences are in [`phrases`].
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::SupportSettings;
-use crate::embed::Embedder;
-use crate::kb::Knowledge;
-use crate::llm::{ChatMessage, ChatModel, LlmError, SamplingParams, Usage};
+use crate::llm::{ChatMessage, LlmError, SamplingParams, Usage};
 
-/// The support logic over one chat model and one knowledge pack. Cheap to clone.
-#[derive(Clone)]
-pub struct Support {}
+pub mod actions;
+pub mod answer;
+pub mod check;
+pub mod conversation;
+pub mod expand;
+pub mod filter;
+pub mod handoff;
+mod learned;
+pub mod lexicon;
+pub mod phrases;
+pub mod prompt;
+pub mod retrieve;
+pub mod route;
+pub mod rules;
+mod service;
+pub mod sound;
+mod stream;
+pub mod text;
+pub mod tone;
+mod turn;
+pub mod wish;
+
+pub use service::Support;
+pub use stream::TurnStream;
 
 /// A customer's turn.
 #[derive(Debug, Clone, Default)]
@@ -73,19 +103,6 @@ pub enum TurnEvent {
     Text(String),
     Done(Box<TurnOutcome>),
     Failed(SupportError),
-}
-
-/// A running turn. Dropping it cancels the generation.
-pub struct TurnStream {}
-
-impl TurnStream {
-    pub async fn next(&mut self) -> Option<TurnEvent> {
-        todo!()
-    }
-    /// Runs to the end: the whole answer and its outcome.
-    pub async fn finish(self) -> Result<(String, TurnOutcome), SupportError> {
-        todo!()
-    }
 }
 
 /// A source of an answer.
@@ -171,31 +188,6 @@ pub struct SentenceCheck {
     pub sentence: String,
     pub kept: bool,
     pub reason: String,
-}
-
-impl Support {
-    /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
-    pub fn new(
-        _settings: &SupportSettings,
-        _chat: ChatModel,
-        _chat_languages: &[String],
-        _embedder: Embedder,
-        _knowledge: Knowledge,
-    ) -> Result<Self, SupportError> {
-        todo!()
-    }
-    /// Computes or restores every operator's pinned core. Call at start and after a pack change.
-    pub async fn warm_up(&self, _state_dir: &std::path::Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
-        todo!()
-    }
-    /// (name, display name) of each operator, for `/v1/models`.
-    pub fn operators(&self) -> Vec<(String, String)> {
-        todo!()
-    }
-    /// Starts a turn. Errors at once for an unknown operator or an empty transcript.
-    pub async fn turn(&self, _request: TurnRequest) -> Result<TurnStream, SupportError> {
-        todo!()
-    }
 }
 
 /// What can go wrong with a turn.

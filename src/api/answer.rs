@@ -1,0 +1,238 @@
+//! A running answer, from the bare model or from the support logic, as one stream of pieces; what ends it, ends here:
+//! the time limit, the record, the figures. Dropping it cancels the generation.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::conversation::{self, Place};
+use super::state::{Admission, AppState};
+use super::wire::error::ApiError;
+use super::wire::support::{action_word, finish_reason, handoff_call, support_of};
+use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
+use crate::store::TurnRecord;
+use crate::support::{Action, TurnEvent, TurnOutcome, TurnStream};
+use crate::telemetry::name;
+
+/// A part of an answer.
+pub enum Piece {
+    Text { text: String, logprobs: Vec<TokenLogprob> },
+    Done(Box<Ending>),
+    Failed(ApiError),
+}
+
+/// How an answer ended.
+pub struct Ending {
+    pub finish_reason: &'static str,
+    pub usage: Usage,
+    /// The `support` field, and the action for its header.
+    pub support: Option<(Value, Action)>,
+    /// A call of `transfer_to_human`.
+    pub tool_call: Option<Value>,
+}
+
+/// A running answer.
+pub struct Answer {
+    state: AppState,
+    source: Source,
+    arrived: Instant,
+    ended: bool,
+    _admission: Admission,
+}
+
+enum Source {
+    Raw(Generation),
+    Support(Box<SupportTurn>),
+}
+
+/// A support turn with all that its record needs.
+pub struct SupportTurn {
+    pub stream: TurnStream,
+    pub place: Place,
+    pub customer_text: String,
+    pub response_id: String,
+    /// A handoff is to be a call of the client's tool.
+    pub handoff_tool: bool,
+    /// The client wants the trace in the `support` field.
+    pub with_trace: bool,
+    pub pack_version: String,
+    /// All text so far.
+    pub text: String,
+    pub first_text_ms: Option<i64>,
+}
+
+impl Answer {
+    pub fn raw(state: AppState, admission: Admission, arrived: Instant, generation: Generation) -> Self {
+        Self { state, source: Source::Raw(generation), arrived, ended: false, _admission: admission }
+    }
+
+    pub fn support(state: AppState, admission: Admission, arrived: Instant, turn: SupportTurn) -> Self {
+        Self { state, source: Source::Support(Box::new(turn)), arrived, ended: false, _admission: admission }
+    }
+
+    /// The conversation's id, for support turns.
+    pub fn conversation_id(&self) -> Option<&str> {
+        match &self.source {
+            Source::Raw(_) => None,
+            Source::Support(turn) => Some(&turn.place.conversation.id),
+        }
+    }
+
+    /// The next piece; the last is `Done` or `Failed`.
+    pub async fn next(&mut self) -> Piece {
+        let limit = self.state.request_timeout();
+        let deadline = tokio::time::Instant::from_std(self.arrived + limit);
+        let piece = match tokio::time::timeout_at(deadline, self.next_of_source()).await {
+            Ok(piece) => piece,
+            Err(_) => Piece::Failed(ApiError::timeout(limit.as_secs())),
+        };
+        self.ended |= !matches!(piece, Piece::Text { .. });
+        piece
+    }
+
+    async fn next_of_source(&mut self) -> Piece {
+        let broke_off = || Piece::Failed(ApiError::internal("the answer broke off without an end"));
+        match &mut self.source {
+            Source::Raw(generation) => match generation.next().await {
+                Some(GenerationEvent::Text { text, logprobs }) => Piece::Text { text, logprobs },
+                Some(GenerationEvent::Done { reason, usage }) => {
+                    let finish_reason = match reason {
+                        FinishReason::Stop => "stop",
+                        FinishReason::Length => "length",
+                    };
+                    count_generation(&self.state, &usage, finish_reason);
+                    Piece::Done(Box::new(Ending { finish_reason, usage, support: None, tool_call: None }))
+                }
+                Some(GenerationEvent::Failed(error)) => Piece::Failed(error.into()),
+                None => broke_off(),
+            },
+            Source::Support(turn) => match turn.stream.next().await {
+                Some(TurnEvent::Text(text)) => {
+                    turn.first_text_ms.get_or_insert(ms_since(self.arrived));
+                    turn.text.push_str(&text);
+                    Piece::Text { text, logprobs: Vec::new() }
+                }
+                Some(TurnEvent::Done(outcome)) => {
+                    Piece::Done(Box::new(turn.end(&self.state, self.arrived, *outcome).await))
+                }
+                Some(TurnEvent::Failed(error)) => Piece::Failed(error.into()),
+                None => broke_off(),
+            },
+        }
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let after_ms = ms_since(self.arrived);
+        let Source::Support(turn) = &self.source else {
+            metrics::counter!(name::DISCONNECTED, "route" => "raw").increment(1);
+            return;
+        };
+        metrics::counter!(name::DISCONNECTED, "route" => "support").increment(1);
+        // A conversation that this turn would have begun has no row yet.
+        let known = turn.place.turn_lock.is_some().then(|| turn.place.conversation.id.clone());
+        let state = self.state.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                let Ok(loaded) = state.loaded() else { return };
+                let body = json!({"after_ms": after_ms});
+                if let Err(error) = loaded.store.append_event(known.as_deref(), "cancelled", &body).await {
+                    tracing::warn!(%error, "a cancelled turn was not recorded");
+                }
+            });
+        }
+    }
+}
+
+impl SupportTurn {
+    /// Records the turn and makes its ending.
+    async fn end(&mut self, state: &AppState, arrived: Instant, outcome: TurnOutcome) -> Ending {
+        let total_ms = ms_since(arrived);
+        let record = self.record(state, &outcome, total_ms);
+        count_turn(state, &outcome, self.first_text_ms.unwrap_or(total_ms), total_ms);
+        if let Ok(loaded) = state.loaded() {
+            if let Err(error) = loaded.store.append(&record).await {
+                // The customer still gets the answer.
+                metrics::counter!(name::STORE_FAILED).increment(1);
+                tracing::error!(%error, conversation = %record.conversation.id, "a turn was not recorded");
+            }
+            let key_name = &record.conversation.key_name;
+            loaded.traces.keep(&self.response_id, key_name, support_of(&outcome, &record.conversation.id, true));
+        }
+        self.place.turn_lock = None;
+        let handoff = outcome.handoff.as_ref().filter(|_| self.handoff_tool && outcome.action == Action::Handoff);
+        let tool_call = handoff.map(|handoff| handoff_call(handoff, &outcome.reason));
+        Ending {
+            finish_reason: finish_reason(&outcome, tool_call.is_some()),
+            usage: outcome.usage,
+            support: Some((support_of(&outcome, &record.conversation.id, self.with_trace), outcome.action)),
+            tool_call,
+        }
+    }
+
+    fn record(&self, state: &AppState, outcome: &TurnOutcome, total_ms: i64) -> TurnRecord {
+        let mut conversation = self.place.conversation.clone();
+        conversation.operator = Some(outcome.operator.clone());
+        conversation.operator_version = Some(outcome.operator_version.clone());
+        conversation.state = serde_json::to_value(&outcome.state).unwrap_or_default();
+        conversation.updated_ms = chrono::Utc::now().timestamp_millis();
+        let chain_hash = conversation.inferred.then(|| {
+            let mut transcript = self.place.messages.clone();
+            transcript.push(crate::llm::ChatMessage { role: "assistant".into(), content: self.text.clone() });
+            conversation::chain_hash(&transcript)
+        });
+        let sources = outcome.sources.iter().map(|s| json!({"id": s.id, "score": s.score})).collect();
+        TurnRecord {
+            conversation,
+            continues: self.place.continues.clone(),
+            customer_text: self.customer_text.clone(),
+            answer_text: self.text.clone(),
+            action: action_word(outcome.action).into(),
+            kind: Some(outcome.kind.clone()),
+            reason: Some(outcome.reason.clone()),
+            confidence: outcome.confidence,
+            sources,
+            model_hash: state.loaded().map(|loaded| loaded.chat.hash().to_string()).unwrap_or_default(),
+            pack_version: self.pack_version.clone(),
+            prompt_tokens: count(outcome.usage.prompt_tokens),
+            cached_tokens: count(outcome.usage.cached_tokens),
+            completion_tokens: count(outcome.usage.completion_tokens),
+            first_token_ms: self.first_text_ms.unwrap_or(total_ms),
+            total_ms,
+            chain_hash,
+        }
+    }
+}
+
+fn count(tokens: usize) -> i64 {
+    i64::try_from(tokens).unwrap_or(i64::MAX)
+}
+
+fn ms_since(start: Instant) -> i64 {
+    i64::try_from(start.elapsed().as_millis()).unwrap_or(i64::MAX)
+}
+
+fn count_generation(state: &AppState, usage: &Usage, finish_reason: &'static str) {
+    let Ok(loaded) = state.loaded() else { return };
+    let model = loaded.chat.id().to_string();
+    metrics::histogram!(name::FIRST_TOKEN, "model_name" => model.clone()).record(usage.first_token_time);
+    metrics::histogram!(name::QUEUE_TIME, "model_name" => model.clone()).record(usage.queue_time);
+    metrics::histogram!(name::LATENCY, "model_name" => model.clone()).record(usage.total_time);
+    metrics::counter!(name::SUCCESS, "model_name" => model, "finished_reason" => finish_reason).increment(1);
+}
+
+fn count_turn(state: &AppState, outcome: &TurnOutcome, first_text_ms: i64, total_ms: i64) {
+    // Many turns need no generation.
+    if outcome.usage.completion_tokens > 0 {
+        count_generation(state, &outcome.usage, if outcome.length_limited { "length" } else { "stop" });
+    }
+    let operator = outcome.operator.clone();
+    metrics::histogram!(name::FIRST_TEXT, "operator" => operator.clone()).record(first_text_ms as f64 / 1000.0);
+    metrics::histogram!(name::TURN_TIME, "operator" => operator.clone()).record(total_ms as f64 / 1000.0);
+    let (action, kind) = (action_word(outcome.action), outcome.kind.clone());
+    metrics::counter!(name::TURNS, "action" => action, "kind" => kind, "operator" => operator).increment(1);
+}

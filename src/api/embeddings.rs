@@ -1,0 +1,85 @@
+//! `POST /v1/embeddings`.
+
+use axum::Json;
+use axum::extract::{Extension, State};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::auth::{Principal, Scope};
+use super::body::JsonBody;
+use super::observe::Arrival;
+use super::state::{AppState, Loaded};
+use super::wire::embeddings::{EmbeddingsRequest, embedding_of, embeddings_request};
+use super::wire::error::ApiError;
+use crate::embed::Embeddings;
+use crate::telemetry::name;
+
+/// Texts embedded between two looks at whether the client is still there.
+const BATCH: usize = 64;
+
+/// Serves a request.
+pub async fn embeddings(
+    State(state): State<AppState>,
+    principal: Principal,
+    Extension(arrival): Extension<Arrival>,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, ApiError> {
+    principal.require(Scope::Embeddings)?;
+    let request = embeddings_request(body, state.settings().server.max_embedding_inputs)?;
+    let loaded = state.loaded()?;
+    check(&request, loaded)?;
+    let _admission = state.admit()?;
+    let limit = state.request_timeout();
+    let deadline = tokio::time::Instant::from_std(arrival.0 + limit);
+    let timed_out = |_| ApiError::timeout(limit.as_secs());
+    tokio::time::timeout_at(deadline, embed(loaded, request)).await.map_err(timed_out)?.map(Json)
+}
+
+fn check(request: &EmbeddingsRequest, loaded: &Loaded) -> Result<(), ApiError> {
+    if request.model != loaded.embedder.id() {
+        return Err(ApiError::model_not_found(&request.model, loaded.embedder.id()));
+    }
+    let native = loaded.embedder.dimensions();
+    match request.dimensions {
+        Some(wanted) if wanted != native => {
+            let message = format!("\"dimensions\": {wanted} is not supported; this model's vectors have {native}");
+            Err(ApiError::unsupported("dimensions", message))
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn embed(loaded: &Loaded, request: EmbeddingsRequest) -> Result<Value, ApiError> {
+    let (mut data, mut tokens) = (Vec::with_capacity(request.texts.len()), 0);
+    let EmbeddingsRequest { model, texts, base64, role, truncate, .. } = request;
+    let mut texts = texts.into_iter().peekable();
+    while texts.peek().is_some() {
+        let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
+        let _turn = loaded.embedding_turn.acquire().await.map_err(ApiError::internal)?;
+        let embedder = loaded.embedder.clone();
+        let work = move || embedder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>(), role);
+        let Embeddings { vectors, tokens: read, truncated } =
+            tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??;
+        tokens += read.iter().sum::<usize>();
+        for (vector, truncated) in vectors.iter().zip(truncated) {
+            let index = data.len();
+            if truncated && !truncate {
+                return Err(too_long(index, loaded.embedder.max_tokens()));
+            }
+            data.push(embedding_of(index, vector, base64, truncated));
+        }
+    }
+    metrics::counter!(name::EMBEDDED).increment(data.len() as u64);
+    Ok(json!({
+        "object": "list", "data": data, "model": model,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    }))
+}
+
+fn too_long(index: usize, max_tokens: usize) -> ApiError {
+    let message = format!(
+        "input[{index}] is longer than the {max_tokens} tokens that this model reads; split it, or send \
+         \"truncate\": true to have it cut"
+    );
+    ApiError::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message).on(format!("input[{index}]"))
+}

@@ -1,0 +1,43 @@
+//! `GET /metrics` for Prometheus.
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+
+use super::auth::{Principal, Scope};
+use super::state::{AppState, Loaded};
+use super::wire::error::ApiError;
+use crate::telemetry::{name, prometheus};
+
+pub async fn render(State(state): State<AppState>, principal: Principal) -> Result<Response, ApiError> {
+    principal.require(Scope::Metrics)?;
+    if let Ok(loaded) = state.loaded() {
+        read_engine(loaded);
+    }
+    let handle = prometheus();
+    handle.run_upkeep();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response())
+}
+
+/// The engine counts for itself; its numbers are read when somebody asks.
+fn read_engine(loaded: &Loaded) {
+    let stats = loaded.chat.stats();
+    let model = loaded.chat.id().to_string();
+    let gauge = |name: &'static str, value: f64| metrics::gauge!(name, "model_name" => model.clone()).set(value);
+    let counter =
+        |name: &'static str, value: u64| metrics::counter!(name, "model_name" => model.clone()).absolute(value);
+    let kv_usage = stats.kv_blocks_used as f64 / stats.kv_blocks.max(1) as f64;
+    gauge(name::RUNNING, stats.running as f64);
+    gauge(name::WAITING, stats.waiting as f64);
+    gauge(name::KV_USAGE, kv_usage);
+    gauge(name::KV_USAGE_OLD, kv_usage);
+    gauge(name::KV_PINNED, stats.kv_blocks_pinned as f64);
+    counter(name::PROMPT_TOKENS, stats.prompt_tokens);
+    counter(name::GENERATION_TOKENS, stats.generated_tokens);
+    counter(name::PREFIX_QUERIES, stats.prompt_tokens);
+    counter(name::PREFIX_HITS, stats.cached_tokens);
+    counter(name::PREEMPTIONS, stats.preemptions);
+    counter(name::CANCELLED, stats.cancelled);
+    counter(name::STEPS, stats.steps);
+    metrics::gauge!(name::CHUNKS).set(loaded.knowledge.snapshot().chunks().len() as f64);
+}

@@ -1,0 +1,131 @@
+//! What all handlers share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use super::auth::Keys;
+use super::conversation::Locks;
+use super::kb_files::PublicFiles;
+use super::trace::Traces;
+use super::wire::error::ApiError;
+use super::wire::messages::TranscriptLimits;
+use crate::config::Settings;
+use crate::embed::Embedder;
+use crate::kb::Knowledge;
+use crate::llm::ChatModel;
+use crate::store::Store;
+use crate::support::Support;
+
+/// The server's state. Cheap to clone.
+#[derive(Clone)]
+pub struct AppState(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    keys: Keys,
+    public_url: String,
+    /// Set once, when everything is loaded and warm.
+    loaded: OnceLock<Loaded>,
+    stopping: AtomicBool,
+    /// Chat and embeddings requests that are being served.
+    in_flight: AtomicUsize,
+}
+
+/// Models, knowledge and database.
+pub struct Loaded {
+    pub chat: ChatModel,
+    pub embedder: Embedder,
+    pub support: Support,
+    pub knowledge: Knowledge,
+    pub store: Store,
+    /// One request of a conversation at a time.
+    pub locks: Locks,
+    pub traces: Traces,
+    /// Files of the pack that customers may see.
+    pub public_files: PublicFiles,
+    /// Seconds since 1970.
+    pub since: i64,
+    /// One embedding batch of the API at a time: it is the processor's time that is scarce.
+    pub embedding_turn: tokio::sync::Semaphore,
+}
+
+impl AppState {
+    pub fn new(settings: Settings, keys: Keys, public_url: String) -> Self {
+        Self(Arc::new(Inner {
+            settings,
+            keys,
+            public_url,
+            loaded: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            in_flight: AtomicUsize::new(0),
+        }))
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    /// Without a slash at its end.
+    pub fn public_url(&self) -> &str {
+        &self.0.public_url
+    }
+
+    /// From here on requests are served.
+    pub fn set_loaded(&self, loaded: Loaded) {
+        let _ = self.0.loaded.set(loaded);
+    }
+
+    /// From here on `/health/ready` says no.
+    pub fn set_stopping(&self) {
+        self.0.stopping.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        self.0.stopping.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// 503 while loading.
+    pub fn loaded(&self) -> Result<&Loaded, ApiError> {
+        self.0.loaded.get().ok_or_else(|| ApiError::not_ready(self.is_stopping()))
+    }
+
+    pub fn request_timeout(&self) -> Duration {
+        Duration::from_secs(self.settings().server.request_timeout_s.max(1))
+    }
+
+    pub fn transcript_limits(&self) -> TranscriptLimits {
+        let server = &self.settings().server;
+        TranscriptLimits { max_messages: server.max_messages, max_message_chars: server.max_message_chars }
+    }
+
+    /// A place among the requests being served, given back when dropped.
+    ///
+    /// # Errors
+    /// 429 when as many are served and waiting as the engine's settings allow.
+    pub fn admit(&self) -> Result<Admission, ApiError> {
+        let engine = &self.settings().engine;
+        let most = engine.max_running + engine.max_waiting;
+        let admission = Admission(self.clone());
+        let before = self.0.in_flight.fetch_add(1, Ordering::AcqRel);
+        if before >= most.max(1) {
+            Err(ApiError::busy(before.saturating_sub(engine.max_running), 2))
+        } else {
+            Ok(admission)
+        }
+    }
+}
+
+/// See [`AppState::admit`].
+pub struct Admission(AppState);
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        self.0.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,149 @@
+//! The `messages` of a chat request.
+
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::fields::{Fields, wrong_type};
+use crate::llm::ChatMessage;
+
+/// Bounds on a transcript, from the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct TranscriptLimits {
+    pub max_messages: usize,
+    pub max_message_chars: usize,
+}
+
+/// Reads the transcript. `developer` becomes `system`; content may be a string or a list of text parts (joined by
+/// line breaks); an assistant's tool calls are dropped, since only their results' words matter here.
+pub fn messages(value: Option<Value>, limits: TranscriptLimits) -> Result<Vec<ChatMessage>, ApiError> {
+    let list = match value {
+        None => return Err(ApiError::missing("messages")),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong_type("messages", "a list", &other)),
+    };
+    if list.is_empty() {
+        return Err(ApiError::invalid("messages", "\"messages\" is empty; send at least one message"));
+    }
+    if list.len() > limits.max_messages {
+        let message = format!("{} messages were sent; the limit is {}", list.len(), limits.max_messages);
+        return Err(ApiError::invalid("messages", format!("{message} (server.max_messages)")));
+    }
+    list.into_iter().enumerate().map(|(n, value)| message(n, value, limits.max_message_chars)).collect()
+}
+
+fn message(n: usize, value: Value, max_chars: usize) -> Result<ChatMessage, ApiError> {
+    let mut fields = Fields::new(value, format!("messages[{n}]"))?;
+    let role = fields.required_string("role")?;
+    let role = match role.as_str() {
+        "system" | "developer" => "system",
+        "user" | "assistant" | "tool" => role.as_str(),
+        other => {
+            let message = format!("the role {other:?} is none of system, developer, user, assistant, tool");
+            return Err(ApiError::invalid(fields.path("role"), message));
+        }
+    }
+    .to_string();
+    let path = fields.path("content");
+    let mut has_calls = false;
+    match role.as_str() {
+        "assistant" => {
+            has_calls = fields.take("tool_calls").is_some();
+            // What clients send back of an answer, as they got it.
+            fields.ignore(&["refusal", "annotations", "reasoning_content", "reasoning", "function_call"]);
+            fields.refuse(&[("audio", "this server has text only")])?;
+        }
+        "tool" => {
+            fields.required_string("tool_call_id")?;
+        }
+        _ => {}
+    }
+    fields.ignore(&["name"]);
+    let content = match fields.take("content") {
+        Some(Value::String(text)) => text,
+        Some(Value::Array(parts)) => text_of_parts(parts, &path)?,
+        Some(other) => return Err(wrong_type(&path, "a string or a list of text parts", &other)),
+        None if has_calls => String::new(),
+        None => return Err(ApiError::missing(path)),
+    };
+    fields.end()?;
+    let chars = content.chars().count();
+    if chars > max_chars {
+        let message = format!("this message has {chars} characters; the limit is {max_chars}");
+        return Err(ApiError::invalid(path, format!("{message} (server.max_message_chars)")));
+    }
+    Ok(ChatMessage { role, content })
+}
+
+fn text_of_parts(parts: Vec<Value>, path: &str) -> Result<String, ApiError> {
+    let mut texts = Vec::with_capacity(parts.len());
+    for (n, part) in parts.into_iter().enumerate() {
+        let mut fields = Fields::new(part, format!("{path}[{n}]"))?;
+        let kind = fields.required_string("type")?;
+        if kind != "text" {
+            let message = format!("content parts of type {kind:?} are not supported; this server reads text only");
+            return Err(ApiError::unsupported(fields.path("type"), message));
+        }
+        texts.push(fields.required_string("text")?);
+        fields.end()?;
+    }
+    Ok(texts.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIMITS: TranscriptLimits = TranscriptLimits { max_messages: 3, max_message_chars: 10 };
+
+    fn read(value: Value) -> Result<Vec<ChatMessage>, ApiError> {
+        messages(Some(value), LIMITS)
+    }
+
+    #[test]
+    fn parts_are_joined_and_developer_is_system() {
+        let got = read(json!([
+            {"role": "developer", "content": "be kind"},
+            {"role": "user", "name": "ann", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]},
+        ]))
+        .unwrap();
+        assert_eq!((got[0].role.as_str(), got[1].content.as_str()), ("system", "a\nb"));
+    }
+
+    #[test]
+    fn an_image_part_is_refused_by_name() {
+        let parts = json!([{"type": "image_url", "image_url": {"url": "data:"}}]);
+        let error = read(json!([{"role": "user", "content": parts}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].type"));
+        assert!(error.message.contains("image_url"), "{}", error.message);
+    }
+
+    #[test]
+    fn a_tool_call_and_its_result_may_stand_in_a_transcript() {
+        let got = read(json!([
+            {"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function"}]},
+            {"role": "tool", "tool_call_id": "c", "content": "done"},
+        ]))
+        .unwrap();
+        assert_eq!(got[1].content, "done");
+    }
+
+    #[test]
+    fn limits_are_told_with_the_numbers() {
+        let one = json!({"role": "user", "content": "hello"});
+        let error = read(json!([one, one, one, one])).unwrap_err();
+        assert!(error.message.contains('4') && error.message.contains('3'), "{}", error.message);
+        let error = read(json!([{"role": "user", "content": "ы".repeat(11)}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content"));
+        assert!(error.message.contains("11"), "{}", error.message);
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert_eq!(messages(None, LIMITS).unwrap_err().param.as_deref(), Some("messages"));
+        assert_eq!(read(json!([])).unwrap_err().param.as_deref(), Some("messages"));
+        assert_eq!(read(json!([{"content": "a"}])).unwrap_err().param.as_deref(), Some("messages[0].role"));
+        assert_eq!(read(json!([{"role": "user"}])).unwrap_err().param.as_deref(), Some("messages[0].content"));
+        assert_eq!(read(json!([{"role": "boss", "content": ""}])).unwrap_err().code, "invalid_value");
+    }
+}

@@ -1,0 +1,163 @@
+//! Logistic detectors: one label against all others, over hashed n-grams and a sentence vector.
+//!
+//! Trained by Adagrad over rows in a fixed order (Duchi, Hazan and Singer 2011), with rare labels weighted up.
+//! Held-out scores of a k-fold split calibrate the detector and set its threshold.
+
+use super::calibrate::{Platt, sparing_threshold};
+use super::ngrams::{BUCKETS, Features};
+
+const EPOCHS: usize = 24;
+const LEARNING_RATE: f32 = 0.3;
+const L2: f32 = 2e-4;
+const FOLDS: usize = 4;
+/// The sentence vector's weight beside the n-grams, both of unit length.
+const DENSE_SCALE: f32 = 1.5;
+
+/// A labelled row.
+#[derive(Debug, Clone)]
+pub struct Training {
+    pub features: Features,
+    pub label: String,
+}
+
+/// A trained, calibrated detector of one label.
+#[derive(Debug, Clone)]
+pub struct Detector {
+    pub label: String,
+    weights: Weights,
+    platt: Platt,
+    /// Probability from which the label counts as found.
+    pub threshold: f32,
+}
+
+impl Detector {
+    /// Calibrated probability of the label: 0..1.
+    pub fn probability(&self, features: &Features) -> f32 {
+        self.platt.probability(self.weights.score(features))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Weights {
+    sparse: Vec<f32>,
+    dense: Vec<f32>,
+    bias: f32,
+}
+
+impl Weights {
+    fn score(&self, row: &Features) -> f32 {
+        let sparse: f32 = row.sparse.iter().map(|&(b, w)| self.sparse[b as usize] * w).sum();
+        let dense: f32 = self.dense.iter().zip(&row.dense).map(|(a, b)| a * b * DENSE_SCALE).sum();
+        sparse + dense + self.bias
+    }
+
+    fn fit<'a>(rows: impl Iterator<Item = (&'a Features, bool)> + Clone, dimensions: usize) -> Self {
+        let mut w = Self { sparse: vec![0.0; BUCKETS], dense: vec![0.0; dimensions], bias: 0.0 };
+        let mut seen = Self { sparse: vec![1e-4; BUCKETS], dense: vec![1e-4; dimensions], bias: 1e-4 };
+        let positives = rows.clone().filter(|(_, y)| *y).count().max(1) as f32;
+        let all = rows.clone().count().max(1) as f32;
+        let boost = ((all - positives) / positives).clamp(1.0, 6.0).sqrt();
+        let step = |weight: &mut f32, sum: &mut f32, gradient: f32| {
+            *sum += gradient * gradient;
+            *weight -= LEARNING_RATE * gradient / sum.sqrt();
+        };
+        for _ in 0..EPOCHS {
+            for (row, label) in rows.clone() {
+                let p = 1.0 / (1.0 + (-w.score(row)).exp());
+                let error = if label { (p - 1.0) * boost } else { p };
+                for &(b, x) in &row.sparse {
+                    let b = b as usize;
+                    let gradient = error * x + L2 * w.sparse[b];
+                    step(&mut w.sparse[b], &mut seen.sparse[b], gradient);
+                }
+                for (d, &x) in row.dense.iter().enumerate().take(dimensions) {
+                    let gradient = error * x * DENSE_SCALE + L2 * w.dense[d];
+                    step(&mut w.dense[d], &mut seen.dense[d], gradient);
+                }
+                step(&mut w.bias, &mut seen.bias, error);
+            }
+        }
+        w
+    }
+}
+
+/// Trains a detector for each of `labels`.
+///
+/// `protected` says which rows' labels must hardly ever be mistaken for the detector's own: thresholds let at most
+/// `share` of them through. Labels without a row get no detector.
+pub fn train_detectors(
+    rows: &[Training],
+    labels: &[&str],
+    protected: impl Fn(&str) -> bool,
+    share: f32,
+    floor: f32,
+) -> Vec<Detector> {
+    let dimensions = rows.iter().map(|r| r.features.dense.len()).max().unwrap_or(0);
+    let train = |label: &&str| -> Option<Detector> {
+        if !rows.iter().any(|r| r.label == **label) {
+            return None;
+        }
+        let mut held_out = Vec::with_capacity(rows.len());
+        let mut spared = Vec::new();
+        let mut scores = vec![0.0; rows.len()];
+        for fold in 0..FOLDS {
+            let kept = rows.iter().enumerate().filter(|(i, _)| i % FOLDS != fold);
+            let weights = Weights::fit(kept.map(|(_, r)| (&r.features, r.label == **label)), dimensions);
+            for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % FOLDS == fold) {
+                scores[i] = weights.score(&row.features);
+            }
+        }
+        for (row, &score) in rows.iter().zip(&scores) {
+            held_out.push((score, row.label == **label));
+        }
+        let platt = Platt::fit(&held_out);
+        for (row, &score) in rows.iter().zip(&scores) {
+            if row.label != **label && protected(&row.label) {
+                spared.push(platt.probability(score));
+            }
+        }
+        let weights = Weights::fit(rows.iter().map(|r| (&r.features, r.label == **label)), dimensions);
+        let threshold = sparing_threshold(&spared, share, floor);
+        Some(Detector { label: label.to_string(), weights, platt, threshold })
+    };
+    labels.iter().filter_map(train).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Training> {
+        let mut rows = Vec::new();
+        let spam =
+            ["buy cheap watches now", "cheap loans click here", "win money now click", "best casino bonus click"];
+        let fine =
+            ["how do i change the color", "where are my invoices", "the widget does not appear", "invite an agent"];
+        for round in 0..6 {
+            for text in spam {
+                rows.push(Training { features: Features::new(&format!("{text} {round}"), &[]), label: "spam".into() });
+            }
+            for text in fine {
+                rows.push(Training { features: Features::new(&format!("{text} {round}"), &[]), label: "ok".into() });
+            }
+        }
+        rows
+    }
+
+    #[test]
+    fn a_detector_finds_its_label_and_spares_the_rest() {
+        let detectors = train_detectors(&rows(), &["spam", "missing"], |l| l == "ok", 0.01, 0.5);
+        assert_eq!(detectors.len(), 1);
+        let spam = &detectors[0];
+        assert!(spam.probability(&Features::new("click here for cheap casino money", &[])) > spam.threshold);
+        assert!(spam.probability(&Features::new("how do i change where the widget appears", &[])) < spam.threshold);
+    }
+
+    #[test]
+    fn training_twice_gives_the_same_detector() {
+        let text = Features::new("cheap widget invoices", &[]);
+        let once = train_detectors(&rows(), &["spam"], |l| l == "ok", 0.01, 0.5);
+        let twice = train_detectors(&rows(), &["spam"], |l| l == "ok", 0.01, 0.5);
+        assert_eq!(once[0].probability(&text), twice[0].probability(&text));
+    }
+}

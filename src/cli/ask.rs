@@ -1,0 +1,155 @@
+//! `firstline ask`: one question, in this process or of a running server.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::{catalog, show};
+use crate::config::Settings;
+use crate::embed::Embedder;
+use crate::kb::Knowledge;
+use crate::llm::{ChatMessage, ChatModel};
+use crate::support::{Support, TurnEvent, TurnOutcome, TurnRequest};
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    /// The customer's words
+    question: String,
+    /// Ask this operator instead of letting routing choose
+    #[arg(long, value_name = "NAME")]
+    operator: Option<String>,
+    /// Ask a running server, e.g. http://127.0.0.1:8080; without it the models are loaded here
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// API key for --url
+    #[arg(long, value_name = "KEY", env = "FIRSTLINE_KEY", hide_env_values = true, requires = "url")]
+    key: Option<String>,
+    /// Show everything that was weighed, as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn run(settings: &Settings, args: &AskArgs) -> anyhow::Result<ExitCode> {
+    if args.question.trim().is_empty() {
+        bail!("the question is empty");
+    }
+    match &args.url {
+        Some(url) => super::block_on(ask_server(url.trim_end_matches('/'), args))?,
+        None => ask_here(settings, args)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The whole support logic in this process, with the index brought up to date.
+pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
+    let models = catalog::resolve(settings)?;
+    let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
+    let bar = show::index_bar();
+    let progress = &mut |progress| show::index_progress(&bar, progress);
+    let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, embedder.clone(), progress);
+    bar.finish_and_clear();
+    let (knowledge, _) = opened?;
+    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let support = Support::new(&settings.support, chat, &models.chat.languages, embedder, knowledge.clone())?;
+    Ok((support, knowledge))
+}
+
+/// Base of the links in answers.
+pub fn public_url(settings: &Settings) -> String {
+    let server = &settings.server;
+    server.public_url.clone().unwrap_or_else(|| format!("http://{}:{}", server.host, server.port))
+}
+
+fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
+    let (support, _knowledge) = load(settings)?;
+    let request = TurnRequest {
+        messages: vec![ChatMessage { role: "user".into(), content: args.question.clone() }],
+        operator: args.operator.clone(),
+        conversation_id: uuid::Uuid::new_v4().to_string(),
+        public_url: public_url(settings),
+        ..TurnRequest::default()
+    };
+    super::block_on(async {
+        let mut turn = support.turn(request).await?;
+        let mut answer = String::new();
+        while let Some(event) = turn.next().await {
+            match event {
+                TurnEvent::Text(text) if args.json => answer += &text,
+                TurnEvent::Text(text) => {
+                    print!("{text}");
+                    std::io::stdout().flush()?;
+                }
+                TurnEvent::Done(outcome) if args.json => {
+                    println!("{}", serde_json::to_string_pretty(&json!({"answer": answer, "outcome": outcome}))?);
+                }
+                TurnEvent::Done(outcome) => print_outcome(&outcome),
+                TurnEvent::Failed(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    })
+}
+
+fn print_outcome(outcome: &TurnOutcome) {
+    let version = &outcome.operator_version;
+    println!("\n");
+    println!("action    {} ({})", word(&json!(outcome.action)), outcome.kind);
+    println!("why       {}", outcome.reason);
+    println!("operator  {} {version}, confidence {:.2}", outcome.operator, outcome.confidence);
+    for source in &outcome.sources {
+        println!("source    {:.2}  {}  {}", source.score, source.title, source.url);
+    }
+    if let Some(handoff) = &outcome.handoff {
+        println!("handoff   queue {}: {}", handoff.queue, handoff.summary);
+    }
+}
+
+async fn ask_server(url: &str, args: &AskArgs) -> anyhow::Result<()> {
+    let body = json!({
+        "model": args.operator.as_deref().unwrap_or("support"),
+        "messages": [{"role": "user", "content": args.question}],
+    });
+    let client = reqwest::Client::builder().timeout(Duration::from_secs(600)).build()?;
+    let mut request = client.post(format!("{url}/v1/chat/completions")).header("Content-Type", "application/json");
+    if let Some(key) = &args.key {
+        request = request.bearer_auth(key);
+    }
+    let answer = request.body(body.to_string()).send().await.with_context(|| format!("{url} does not answer"))?;
+    let status = answer.status();
+    let text = answer.text().await?;
+    let answer: Value = serde_json::from_str(&text)
+        .with_context(|| format!("{url} answered {status} with something that is not JSON"))?;
+    if !status.is_success() {
+        bail!("{url} answered {status}: {}", answer["error"]["message"].as_str().unwrap_or(&text));
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&answer)?);
+        return Ok(());
+    }
+    println!("{}\n", answer["choices"][0]["message"]["content"].as_str().unwrap_or_default());
+    let support = &answer["support"];
+    println!("action    {} ({})", word(&support["action"]), word(&support["kind"]));
+    println!("why       {}", word(&support["reason"]));
+    let confidence = support["confidence"].as_f64().unwrap_or(0.0);
+    println!(
+        "operator  {} {}, confidence {confidence:.2}",
+        word(&support["operator"]),
+        word(&support["operator_version"])
+    );
+    for source in support["sources"].as_array().into_iter().flatten() {
+        let score = source["score"].as_f64().unwrap_or(0.0);
+        println!("source    {score:.2}  {}  {}", word(&source["title"]), word(&source["url"]));
+    }
+    if support["handoff"].is_object() {
+        println!("handoff   queue {}: {}", word(&support["handoff"]["queue"]), word(&support["handoff"]["summary"]));
+    }
+    Ok(())
+}
+
+fn word(value: &Value) -> &str {
+    value.as_str().unwrap_or("-")
+}

@@ -1,0 +1,259 @@
+//! A chat model with its tokenizer, template and engine thread: the room's front door.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::answer::TokenTable;
+use super::engine::{self, EngineOptions};
+use super::handle::{Command, EngineHandle};
+use super::prefix_store::PrefixSlot;
+use super::scheduler::StepLimits;
+use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
+use super::{ChatMessage, EngineStats, GenerateRequest, Generation, LlmError, PinReport, Prompt};
+use crate::config::EngineSettings;
+use crate::model::{BLOCK_TOKENS, ChatTokenizer, Decoder, ModelError};
+
+/// A chat model with its engine thread. Cheap to clone; the thread ends when the last clone is dropped and all running
+/// generations are done.
+#[derive(Clone)]
+pub struct ChatModel {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: String,
+    hash: String,
+    settings: EngineSettings,
+    tokenizer: Arc<ChatTokenizer>,
+    template: Option<ChatTemplate>,
+    engine: EngineHandle,
+}
+
+impl TokenTable for ChatTokenizer {
+    fn token_bytes(&self, token: u32) -> Vec<u8> {
+        ChatTokenizer::token_bytes(self, token)
+    }
+    fn token_text(&self, token: u32) -> String {
+        ChatTokenizer::token_text(self, token)
+    }
+    fn ends_answer(&self, token: u32) -> bool {
+        self.end_tokens().contains(&token)
+    }
+}
+
+impl TextEncoder for ChatTokenizer {
+    fn encode(&self, text: &str, parse_special: bool) -> Result<Vec<u32>, String> {
+        ChatTokenizer::encode(self, text, parse_special).map_err(|e| e.to_string())
+    }
+}
+
+impl ChatModel {
+    /// Loads the model and starts its engine thread. Blocking: seconds for a small model, minutes for a large one.
+    ///
+    /// # Errors
+    /// [`LlmError::Load`]: a broken file, an unknown format, a broken chat template, too little memory for the cache.
+    pub fn load(id: &str, path: &Path, settings: &EngineSettings) -> Result<Self, LlmError> {
+        let load_error = |error: ModelError| LlmError::Load(error.to_string());
+        let tokenizer = Arc::new(ChatTokenizer::from_gguf(path).map_err(load_error)?);
+        let template =
+            tokenizer.chat_template().map(|source| ChatTemplate::new(source, template_tokens(&tokenizer, source)));
+        let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
+        let hash = file_hash(path).map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
+        let decoder = Decoder::load(path, settings).map_err(load_error)?;
+        let vocab = decoder.vocab().min(tokenizer.vocab());
+        let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
+        let engine = engine::start(decoder, tokenizer.clone(), options)?;
+        let inner = Inner { id: id.into(), hash, settings: settings.clone(), tokenizer, template, engine };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// Hash of the model file (BLAKE3), hex.
+    pub fn hash(&self) -> &str {
+        &self.inner.hash
+    }
+
+    /// Longest prompt plus answer, in tokens.
+    pub fn context_tokens(&self) -> usize {
+        self.inner.engine.limits.context_tokens
+    }
+
+    /// Renders the file's chat template and tokenizes it. Spellings of control tokens inside messages stay plain text.
+    ///
+    /// # Errors
+    /// [`LlmError::Template`] if the file has no template, or it refuses the messages.
+    pub fn prompt(&self, messages: &[ChatMessage]) -> Result<Prompt, LlmError> {
+        match &self.inner.template {
+            Some(template) => template.prompt(messages, self.inner.tokenizer.as_ref()),
+            None => Err(LlmError::Template("the model's file has no template; use an instruct model".into())),
+        }
+    }
+
+    /// Plain text to tokens: control tokens' spellings stay text, and no BOS is added.
+    ///
+    /// # Errors
+    /// [`LlmError::InvalidParameter`] if the tokenizer refuses the text.
+    pub fn tokenize(&self, text: &str) -> Result<Vec<u32>, LlmError> {
+        self.inner.tokenizer.encode(text, false).map_err(|e| LlmError::InvalidParameter(e.to_string()))
+    }
+
+    /// Tokens to text; bytes that are no UTF-8 become U+FFFD.
+    pub fn detokenize(&self, tokens: &[u32]) -> String {
+        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.inner.tokenizer.token_bytes(*token)).collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Number of tokens of a plain text.
+    pub fn count_tokens(&self, text: &str) -> usize {
+        self.tokenize(text).map_or(0, |tokens| tokens.len())
+    }
+
+    /// Queues a request.
+    ///
+    /// # Errors
+    /// At once when a parameter is out of range, the prompt is too long for the context, or the queue is full.
+    pub fn generate(&self, request: GenerateRequest) -> Result<Generation, LlmError> {
+        self.inner.engine.generate(request)
+    }
+
+    /// Computes (or reads from `state_dir`) the whole blocks of a shared prefix and keeps them under `name`. What was
+    /// pinned under this name before is let go. A prefix shorter than a block is not kept.
+    ///
+    /// # Errors
+    /// [`LlmError::Engine`] if the KV pool has no room for it.
+    pub async fn pin(&self, name: &str, mut prefix: Vec<u32>, state_dir: &Path) -> Result<PinReport, LlmError> {
+        prefix.truncate(prefix.len() / BLOCK_TOKENS * BLOCK_TOKENS);
+        let report = |restored| Ok(PinReport { tokens: prefix.len(), restored });
+        if prefix.is_empty() {
+            return report(false);
+        }
+        if let Some(token) = prefix.iter().find(|t| **t as usize >= self.inner.engine.limits.vocab) {
+            return Err(LlmError::InvalidParameter(format!("the prefix has token {token}, which this model has not")));
+        }
+        let slot = PrefixSlot::new(state_dir, self.hash(), &self.inner.settings, name, &prefix);
+        if self.restore(name, &prefix, &slot).await {
+            return report(true);
+        }
+        let (pin_name, pin_prefix) = (name.to_string(), prefix.clone());
+        self.inner.engine.ask(|reply| Command::Pin { name: pin_name, prefix: pin_prefix, reply }).await?;
+        if let Err(reason) = self.save(name, prefix.len() / BLOCK_TOKENS, &slot).await {
+            let file = slot.path();
+            tracing::warn!(file = %file.display(), reason, "a pinned prefix could not be saved; it is computed again at the next start");
+        }
+        report(false)
+    }
+
+    /// True if the prefix was read from its file.
+    async fn restore(&self, name: &str, prefix: &[u32], slot: &PrefixSlot) -> bool {
+        let (reader, blocks) = (slot.clone(), prefix.len() / BLOCK_TOKENS);
+        let read = tokio::task::spawn_blocking(move || reader.read(blocks)).await.map_err(|e| e.to_string());
+        let restored = match read.flatten() {
+            Ok(None) => return false,
+            Ok(Some(saved)) => {
+                let (name, prefix) = (name.to_string(), prefix.to_vec());
+                let command = |reply| Command::Restore { name, prefix, saved, reply };
+                self.inner.engine.ask(command).await.map_err(|e| e.to_string())
+            }
+            Err(reason) => Err(reason),
+        };
+        restored
+            .inspect_err(|reason| {
+                let file = slot.path();
+                tracing::warn!(file = %file.display(), reason, "a saved prefix is not used; it is computed again");
+            })
+            .is_ok()
+    }
+
+    /// Writes a pinned prefix, a block at a time, so that the engine never stands still for the disk.
+    async fn save(&self, name: &str, blocks: usize, slot: &PrefixSlot) -> Result<(), String> {
+        let export = |block| {
+            let name = name.to_string();
+            self.inner.engine.ask(move |reply| Command::Export { name, block, reply })
+        };
+        let first = export(0).await.map_err(|e| e.to_string())?;
+        let mut writer = slot.create(blocks, first.len()).map_err(|e| e.to_string())?;
+        writer.push(&first).map_err(|e| e.to_string())?;
+        for block in 1..blocks {
+            let bytes = export(block).await.map_err(|e| e.to_string())?;
+            writer.push(&bytes).map_err(|e| e.to_string())?;
+        }
+        let commit = tokio::task::spawn_blocking(move || writer.commit());
+        commit.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+
+    /// Numbers for `/metrics` and `doctor`.
+    pub fn stats(&self) -> EngineStats {
+        self.inner.engine.stats()
+    }
+}
+
+/// What a template must know of the vocabulary. Its control tokens are those that `parse_special` makes a difference for,
+/// and those that the template's source spells: some files mark the borders of turns as ordinary added words.
+fn template_tokens(tokenizer: &ChatTokenizer, source: &str) -> TemplateTokens {
+    let spelling = |token: Option<u32>| token.map(|t| tokenizer.token_text(t)).unwrap_or_default();
+    let is_control = |token: u32, text: &str| {
+        // Encoding each of 150,000 tokens twice takes seconds; only these can differ.
+        let bracketed = text.starts_with(['<', '[']) && text.ends_with(['>', ']']) && text.len() > 2;
+        let candidate = bracketed || tokenizer.token_bytes(token).is_empty();
+        let encode = |special| tokenizer.encode(text, special).unwrap_or_default();
+        candidate
+            && !text.is_empty()
+            && encode(true) == [token]
+            && (encode(false) != [token] || (bracketed && source.contains(text)))
+    };
+    TemplateTokens {
+        bos: spelling(tokenizer.bos()),
+        eos: spelling(tokenizer.end_tokens().first().copied()),
+        control: (0..tokenizer.vocab() as u32)
+            .map(|token| (token, tokenizer.token_text(token)))
+            .filter(|(token, text)| is_control(*token, text))
+            .map(|(_, text)| text)
+            .collect(),
+        leading_bos: tokenizer.bos().filter(|_| tokenizer.adds_bos()),
+    }
+}
+
+/// The engine's limits for a model with `trained` tokens of context and `kv_blocks` blocks of cache.
+fn options(
+    settings: &EngineSettings,
+    trained: usize,
+    kv_blocks: usize,
+    vocab: usize,
+) -> Result<EngineOptions, LlmError> {
+    let room = kv_blocks * BLOCK_TOKENS;
+    if room < 2 * BLOCK_TOKENS {
+        return Err(LlmError::Load(format!("engine.kv_mib is {}: that holds only {room} tokens", settings.kv_mib)));
+    }
+    let wanted = if settings.context_tokens == 0 { trained } else { settings.context_tokens };
+    if wanted > trained {
+        return Err(LlmError::Load(format!("engine.context_tokens is {wanted}; this model was trained for {trained}")));
+    }
+    if wanted > room {
+        tracing::warn!(
+            "engine.kv_mib = {} holds {room} tokens: that is the longest context, not {wanted}",
+            settings.kv_mib
+        );
+    }
+    let limits = StepLimits {
+        step_tokens: settings.step_tokens.max(1),
+        chunk_tokens: settings.prefill_chunk_tokens.max(1),
+        max_running: settings.max_running.max(1),
+    };
+    Ok(EngineOptions {
+        limits,
+        max_waiting: settings.max_waiting,
+        context_tokens: wanted.min(room),
+        vocab,
+        step_time: Duration::from_millis(settings.step_ms),
+    })
+}
+
+fn file_hash(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(std::fs::File::open(path)?)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}

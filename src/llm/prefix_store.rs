@@ -1,0 +1,229 @@
+//! Pinned prefixes on disk, so that after a restart no customer waits for an operator's instruction to be read again.
+//!
+//! One file a prefix: magic, key, number and size of blocks, the blocks, and a checksum of all that precedes it. The key
+//! binds the file to the model, the tokens and this build. A file that does not match is as good as none.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use crate::config::EngineSettings;
+use crate::model::BLOCK_TOKENS;
+
+const MAGIC: &[u8; 8] = b"FLPREFX1";
+const HEADER: usize = MAGIC.len() + 32 + 8 + 8;
+const CHECKSUM: usize = 32;
+
+/// Where a prefix is saved and what the file must say.
+#[derive(Debug, Clone)]
+pub(crate) struct PrefixSlot {
+    folder: PathBuf,
+    /// The file's name without the part that changes with the prefix.
+    stem: String,
+    key: [u8; 32],
+}
+
+/// A prefix's blocks, read and checked.
+pub(crate) struct SavedPrefix {
+    bytes: Vec<u8>,
+    block_bytes: usize,
+}
+
+/// Writes a prefix block by block; nothing is seen under its name before [`PrefixWriter::commit`].
+pub(crate) struct PrefixWriter {
+    slot: PrefixSlot,
+    part: PathBuf,
+    file: BufWriter<File>,
+    hasher: blake3::Hasher,
+}
+
+impl PrefixSlot {
+    pub fn new(state_dir: &Path, model_hash: &str, settings: &EngineSettings, name: &str, prefix: &[u32]) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(build_id(settings).as_bytes()).update(model_hash.as_bytes());
+        hasher.update(&(BLOCK_TOKENS as u64).to_le_bytes());
+        for token in prefix {
+            hasher.update(&token.to_le_bytes());
+        }
+        let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+        let short: String = model_hash.chars().take(8).collect();
+        Self {
+            folder: state_dir.join("prefixes"),
+            stem: format!("{short}-{safe}-"),
+            key: *hasher.finalize().as_bytes(),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        let key: String = self.key[..8].iter().map(|b| format!("{b:02x}")).collect();
+        self.folder.join(format!("{}{key}.kv", self.stem))
+    }
+
+    /// Reads and checks the file. `Ok(None)`: there is none.
+    ///
+    /// # Errors
+    /// What is wrong with the file.
+    pub fn read(&self, blocks: usize) -> Result<Option<SavedPrefix>, String> {
+        let mut bytes = Vec::new();
+        match File::open(self.path()) {
+            Ok(mut file) => file.read_to_end(&mut bytes).map_err(|e| e.to_string())?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.to_string()),
+        };
+        if bytes.len() < HEADER + CHECKSUM {
+            return Err(format!("it has only {} bytes", bytes.len()));
+        }
+        let body = bytes.len() - CHECKSUM;
+        if blake3::hash(&bytes[..body]).as_bytes() != &bytes[body..] {
+            return Err("its checksum does not match: it is damaged".into());
+        }
+        if &bytes[..8] != MAGIC || bytes[8..40] != self.key {
+            return Err("it was written for another model, instruction or build".into());
+        }
+        let number = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i])) as usize;
+        let (count, block_bytes) = (number(40), number(48));
+        if count != blocks || block_bytes == 0 || count.checked_mul(block_bytes) != Some(body - HEADER) {
+            return Err(format!("it says {count} blocks of {block_bytes} bytes; {blocks} blocks were expected"));
+        }
+        Ok(Some(SavedPrefix { bytes, block_bytes }))
+    }
+
+    /// Starts writing. `block_bytes` is the size of each block that will be pushed.
+    pub fn create(&self, blocks: usize, block_bytes: usize) -> std::io::Result<PrefixWriter> {
+        fs::create_dir_all(&self.folder)?;
+        let part = self.folder.join(format!("{}{}.part", self.stem, uuid::Uuid::new_v4().simple()));
+        let file = BufWriter::new(File::create(&part)?);
+        let mut writer = PrefixWriter { slot: self.clone(), part, file, hasher: blake3::Hasher::new() };
+        writer.write(MAGIC)?;
+        writer.write(&self.key)?;
+        writer.write(&(blocks as u64).to_le_bytes())?;
+        writer.write(&(block_bytes as u64).to_le_bytes())?;
+        Ok(writer)
+    }
+
+    /// Removes files of the same operator that this one replaces.
+    fn remove_older(&self) -> std::io::Result<()> {
+        let keep = self.path();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            let rest = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix(&self.stem));
+            if path != keep && rest.is_some_and(|rest| rest.len() == 19 && rest.ends_with(".kv")) {
+                fs::remove_file(&path)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl SavedPrefix {
+    /// The blocks' bytes, in order.
+    pub fn blocks(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes[HEADER..self.bytes.len() - CHECKSUM].chunks_exact(self.block_bytes)
+    }
+}
+
+impl PrefixWriter {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.hasher.update(bytes);
+        self.file.write_all(bytes)
+    }
+
+    pub fn push(&mut self, block: &[u8]) -> std::io::Result<()> {
+        self.write(block)
+    }
+
+    /// Makes the file whole and visible, in one step.
+    pub fn commit(mut self) -> std::io::Result<()> {
+        let checksum = *self.hasher.finalize().as_bytes();
+        self.file.write_all(&checksum)?;
+        self.file.flush()?;
+        self.file.get_ref().sync_all()?;
+        fs::rename(&self.part, self.slot.path())?;
+        self.slot.remove_older()
+    }
+}
+
+impl Drop for PrefixWriter {
+    fn drop(&mut self) {
+        // After a commit there is nothing left under this name.
+        let _ = fs::remove_file(&self.part);
+    }
+}
+
+/// What cached numbers depend on besides the model: another build may round otherwise or lay blocks out otherwise.
+fn build_id(settings: &EngineSettings) -> String {
+    let program = std::env::current_exe().and_then(fs::metadata);
+    let program =
+        program.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
+    let EngineSettings { backend, device, weights, .. } = settings;
+    format!("{} {backend} {device} {weights} {:?}", env!("CARGO_PKG_VERSION"), program.ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn slot(folder: &Path, prefix: &[u32]) -> PrefixSlot {
+        PrefixSlot::new(folder, "abcdef0123456789", &EngineSettings::default(), "igor/v1", prefix)
+    }
+
+    fn save(slot: &PrefixSlot) {
+        let mut writer = slot.create(2, 3).unwrap();
+        writer.push(&[1, 2, 3]).unwrap();
+        writer.push(&[4, 5, 6]).unwrap();
+        writer.commit().unwrap();
+    }
+
+    #[test]
+    fn a_saved_prefix_comes_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = slot(folder.path(), &[1, 2, 3]);
+        assert!(slot.read(2).unwrap().is_none());
+        save(&slot);
+        let saved = slot.read(2).unwrap().unwrap();
+        assert_eq!(saved.blocks().collect::<Vec<_>>(), [[1, 2, 3], [4, 5, 6]]);
+    }
+
+    #[test]
+    fn a_file_that_is_damaged_cut_short_or_anothers_is_not_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = slot(folder.path(), &[1, 2, 3]);
+        save(&slot);
+        let good = fs::read(slot.path()).unwrap();
+        let refused = |bytes: &[u8], blocks| {
+            fs::write(slot.path(), bytes).unwrap();
+            slot.read(blocks).err().expect("an error")
+        };
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            assert!(refused(&bad, 2).contains("damaged"), "byte {at}");
+            assert!(!refused(&good[..at], 2).is_empty(), "cut at {at}");
+        }
+        assert!(refused(&good, 3).contains("3 blocks were expected"));
+        let other = PrefixSlot { key: [9; 32], ..slot.clone() };
+        fs::write(other.path(), &good).unwrap();
+        assert!(other.read(2).err().unwrap().contains("another model"));
+    }
+
+    #[test]
+    fn a_new_version_replaces_the_operators_older_file_and_no_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (slot(folder.path(), &[1]), slot(folder.path(), &[2]));
+        let other = PrefixSlot::new(folder.path(), "abcdef0123456789", &EngineSettings::default(), "igor/v1-b", &[1]);
+        save(&old);
+        save(&other);
+        save(&new);
+        assert!(!old.path().exists() && new.path().exists() && other.path().exists());
+    }
+
+    #[test]
+    fn what_was_begun_and_not_finished_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let slot = slot(folder.path(), &[1]);
+        let mut writer = slot.create(2, 3).unwrap();
+        writer.push(&[1, 2, 3]).unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(folder.path().join("prefixes")).unwrap().count(), 0);
+    }
+}

@@ -1,0 +1,87 @@
+//! Opening the database file and bringing its schema up to date; all that is SQLite's own.
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use super::StoreError;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
+
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(super) pool: SqlitePool,
+    pub(super) keep_text: bool,
+}
+
+impl Store {
+    /// Opens or creates `state_dir/firstline.db` and runs its migrations. `keep_text: false` keeps no customer's
+    /// or operator's words, only outcomes and figures.
+    ///
+    /// # Errors
+    /// Names the file: it is no database, cannot be written, or was written by a newer program.
+    pub async fn open(state_dir: &Path, keep_text: bool) -> Result<Self, StoreError> {
+        let path = state_dir.join("firstline.db");
+        let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
+        create_private_dir(state_dir).map_err(|e| failed(e.to_string()))?;
+        let options = SqliteConnectOptions::new()
+            .filename(&path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(BUSY_TIMEOUT)
+            .foreign_keys(true);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(4)
+            .acquire_timeout(BUSY_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(|e| failed(e.to_string()))?;
+        MIGRATIONS.run(&pool).await.map_err(|e| match e {
+            MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
+            e => failed(e.to_string()),
+        })?;
+        make_private(&path).map_err(|e| failed(e.to_string()))?;
+        Ok(Self { pool, keep_text })
+    }
+
+    /// Writes what is pending and closes the file.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A transaction that holds the write lock from its beginning, so that what it reads is what it builds on.
+    pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+#[cfg(unix)]
+fn create_private_dir(dir: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+#[cfg(not(unix))]
+fn create_private_dir(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)
+}
+
+/// Customers' words are for the server's own user only.
+#[cfg(unix)]
+fn make_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn make_private(_path: &Path) -> std::io::Result<()> {
+    Ok(())
+}

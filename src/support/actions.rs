@@ -1,0 +1,172 @@
+//! What a customer wants to do: verbs of one meaning as one concept, in Russian and English, and which contradict.
+//!
+//! Lexical search alone takes "restore a chat" and "delete a chat" for near the same. Concepts let wordings of one
+//! action meet, and keep opposite actions apart.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+/// Concept, then its words (infinitives and nouns; stemmed when read).
+const CONCEPTS: [(&str, &str); 37] = [
+    (
+        "delete",
+        "delete remove erase wipe removal deletion uninstall удалить удаление удаляется удалять убрать убирать стереть снести удалил удали",
+    ),
+    ("restore", "restore recover undelete recovery restoration восстановить восстановление восстанавливать"),
+    (
+        "change",
+        "change edit modify alter adjust customize customise rename recolor replace изменить изменение изменять поменять менять \
+        сменить смена редактировать переименовать заменить перекрасить",
+    ),
+    ("add", "add create new добавить добавление добавлять создать создание создавать завести"),
+    ("invite", "invite invitation приглашение пригласить приглашать"),
+    ("enable", "enable activate activation включить включение включать активировать"),
+    ("disable", "disable deactivate отключить отключение отключать выключить выключение выключать деактивировать"),
+    ("hide", "hide hidden скрыть скрывать спрятать прятать"),
+    ("show", "show display показать показывать отобразить отображать отображается"),
+    (
+        "connect",
+        "connect integrate integration connection подключить подключение подключать интегрировать интеграция привязать",
+    ),
+    ("disconnect", "disconnect unlink отвязать отсоединить"),
+    (
+        "install",
+        "install embed installation insert paste установить установка устанавливать поставить вставить встроить",
+    ),
+    ("configure", "configure setup configuration настроить настройка настраивать"),
+    ("cancel", "cancel cancellation отменить отмена отменять отказаться"),
+    ("pay", "pay payment payable платить оплатить оплата оплачивать заплатить платеж"),
+    ("import", "import импорт импортировать"),
+    ("export", "export экспорт экспортировать выгрузить выгрузка"),
+    ("download", "download скачать скачивать"),
+    ("upload", "upload загрузить загрузка загружать"),
+    ("block", "block ban заблокировать блокировка блокировать забанить"),
+    ("unblock", "unblock unban разблокировать разбан"),
+    ("open", "open reopen открыть открывать"),
+    ("close", "close закрыть закрывать закрытие"),
+    ("upgrade", "upgrade повысить"),
+    ("downgrade", "downgrade понизить"),
+    ("login", "login signin войти вход входить залогиниться"),
+    ("logout", "logout signout выйти выход"),
+    ("send", "send отправить отправка отправлять послать"),
+    ("receive", "receive получить получать приходить"),
+    ("assign", "assign назначить назначать назначение"),
+    ("translate", "translate translation перевод перевести"),
+    ("price", "price cost pricing стоить стоимость цена стоит"),
+    ("site", "site website webpage сайт"),
+    ("colour", "color colour цвет"),
+    ("email", "email mail почта имейл мейл"),
+    ("photo", "photo avatar picture фото аватар аватарка фотография"),
+    ("logo", "logo branding logotype логотип лого"),
+];
+
+const OPPOSITES: [(&str, &str); 22] = [
+    ("delete", "restore"),
+    ("delete", "add"),
+    ("delete", "install"),
+    ("delete", "invite"),
+    ("delete", "export"),
+    ("enable", "disable"),
+    ("hide", "show"),
+    ("hide", "install"),
+    ("connect", "disconnect"),
+    ("connect", "disable"),
+    ("install", "disable"),
+    ("import", "export"),
+    ("download", "upload"),
+    ("block", "unblock"),
+    ("open", "close"),
+    ("upgrade", "downgrade"),
+    ("login", "logout"),
+    ("send", "receive"),
+    ("cancel", "restore"),
+    ("cancel", "enable"),
+    ("cancel", "upgrade"),
+    ("disable", "restore"),
+];
+
+static BY_STEM: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
+    let mut map = HashMap::new();
+    for (concept, words) in CONCEPTS {
+        for word in words.split_whitespace() {
+            map.entry(super::text::stem(&word.replace('ё', "е"))).or_insert(concept);
+        }
+    }
+    map
+});
+
+/// The concept of a stem, where it is one of the known words.
+pub fn concept_of(stem: &str) -> Option<&'static str> {
+    BY_STEM.get(stem).copied()
+}
+
+/// Verbs of two words as one: "turn off" is "disable". The text is folded.
+pub fn join_phrasal(folded: &str) -> String {
+    const PHRASAL: [(&str, &str); 18] = [
+        ("turn off", "disable"),
+        ("turn it off", "disable"),
+        ("turning off", "disable"),
+        ("switch off", "disable"),
+        ("turn on", "enable"),
+        ("turn it on", "enable"),
+        ("switch on", "enable"),
+        ("get rid of", "remove"),
+        ("take away", "remove"),
+        ("take off", "remove"),
+        ("set up", "setup"),
+        ("setting up", "setup"),
+        ("log in", "login"),
+        ("sign in", "login"),
+        ("log out", "logout"),
+        ("sign out", "logout"),
+        ("bring back", "restore"),
+        ("two factor", "two-factor"),
+    ];
+    let mut text = folded.to_string();
+    for (phrase, verb) in PHRASAL {
+        if text.contains(phrase) {
+            text = text.replace(phrase, verb);
+        }
+    }
+    text
+}
+
+/// The actions among content stems (as `text::content_stems` gives them).
+pub fn actions(stems: &[String]) -> Vec<&str> {
+    const NOUNS: [&str; 6] = ["price", "site", "colour", "email", "photo", "logo"];
+    stems.iter().filter_map(|s| s.strip_prefix('@')).filter(|c| !NOUNS.contains(c)).collect()
+}
+
+/// True where the two texts want opposite things: one names an action, the other only its opposite.
+pub fn contradict(wanted: &[String], offered: &[String]) -> bool {
+    let (wanted, offered) = (actions(wanted), actions(offered));
+    OPPOSITES
+        .iter()
+        .flat_map(|&(a, b)| [(a, b), (b, a)])
+        .any(|(a, b)| wanted.contains(&a) && !wanted.contains(&b) && offered.contains(&b) && !offered.contains(&a))
+}
+
+/// True where both texts name actions and share none.
+pub fn differ(wanted: &[String], offered: &[String]) -> bool {
+    let (wanted, offered) = (actions(wanted), actions(offered));
+    !wanted.is_empty() && !offered.is_empty() && !wanted.iter().any(|a| offered.contains(a))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::content_stems;
+    use super::*;
+
+    #[test]
+    fn deleting_contradicts_restoring_in_both_languages() {
+        let of = |t: &str| content_stems(t);
+        assert!(contradict(
+            &of("restore a deleted workspace").into_iter().filter(|s| s != "@delete").collect::<Vec<_>>(),
+            &of("delete a workspace")
+        ));
+        assert!(contradict(&of("как восстановить чат"), &of("Как удалить чат?")));
+        assert!(contradict(&of("turn off the bot"), &of("How do I enable a bot?")));
+        assert!(!contradict(&of("удалить чат"), &of("Как стереть чат?")));
+        assert!(!contradict(&of("where is the color"), &of("How do I change the color?")));
+    }
+}

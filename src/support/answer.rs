@@ -1,0 +1,290 @@
+//! The mode of an answer, chosen by how well the finds fit.
+
+use super::lexicon::Lexicon;
+use super::retrieve::{Candidate, Findings, Query, has_code, has_image};
+use super::text;
+use crate::kb::{Asset, Chunk};
+
+/// How a turn is answered.
+#[derive(Debug, Clone)]
+pub enum Mode {
+    /// A FAQ answer (or sample answer) as written.
+    Verbatim { candidate: Candidate, confidence: f32 },
+    /// Paths of the app: indices into the lexicon's places.
+    AppMap { places: Vec<usize>, confidence: f32 },
+    /// A passage's own text with its assets.
+    Quoted { candidate: Candidate, confidence: f32 },
+    /// The model writes from these.
+    Grounded { candidates: Vec<Candidate>, confidence: f32 },
+    /// Two or more near finds that differ in a name.
+    Choice { options: Vec<String>, confidence: f32 },
+    /// Nothing fits.
+    Nothing { confidence: f32 },
+}
+
+/// Fit from which a FAQ answer is given as written.
+pub const VERBATIM: f32 = 0.6;
+/// Fit from which a passage is quoted.
+pub const QUOTE: f32 = 0.5;
+/// Fit from which the model may write from a passage.
+pub const GROUND: f32 = 0.44;
+/// Fit from which a place of the app is named to a "where" question.
+pub const PLACE: f32 = 0.72;
+/// A FAQ entry nearly fits: quoted as the nearest thing known.
+pub const NEAR: f32 = 0.47;
+/// Fits closer than this are equal.
+const TIE: f32 = 0.06;
+
+/// Chooses. `can_write`: the chat model writes the customer's language.
+pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: bool) -> Mode {
+    let faq = findings.questions.first();
+    let article = findings.articles.first();
+    let place = findings.places.first().copied();
+    let fit_of = |c: Option<&Candidate>| c.map_or(0.0, |c| c.fit);
+
+    if query.intent.code
+        && let Some(mode) = code(query, findings)
+    {
+        return mode;
+    }
+    if query.intent.picture
+        && let Some(shown) = picture(findings, lexicon)
+    {
+        return shown;
+    }
+    if let Some((_, fit)) = place.filter(|(_, fit)| query.intent.place && *fit >= PLACE && *fit + 0.1 >= fit_of(faq)) {
+        let equal = findings.places.iter().filter(|(_, f)| fit - f < 0.02).map(|(i, _)| *i).take(3).collect();
+        return Mode::AppMap { places: equal, confidence: fit };
+    }
+    if let Some(options) =
+        faq.filter(|c| c.fit >= NEAR).and_then(|first| tie(query, first, &findings.questions, lexicon))
+    {
+        return Mode::Choice { options, confidence: fit_of(faq) };
+    }
+    if let Some(first) = faq.filter(|c| c.fit >= VERBATIM && c.fit + 0.15 >= fit_of(article)) {
+        return Mode::Verbatim { candidate: first.clone(), confidence: first.fit };
+    }
+    if let Some(first) = article.filter(|c| c.fit >= GROUND && c.fit >= fit_of(faq) - 0.05) {
+        let steps = !first.chunk.assets.is_empty() || is_list(&first.chunk.text);
+        if can_write && !steps && query.strangers.is_empty() {
+            let mut candidates: Vec<Candidate> =
+                findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
+            candidates.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+            return Mode::Grounded { candidates, confidence: first.fit };
+        }
+        if first.fit >= QUOTE {
+            return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
+        }
+    }
+    if let Some((_, fit)) = place.filter(|(_, fit)| *fit >= 0.85 && *fit > fit_of(faq) + 0.1) {
+        return Mode::AppMap { places: vec![findings.places[0].0], confidence: fit };
+    }
+    if let Some(first) = faq.filter(|c| c.fit >= NEAR) {
+        return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
+    }
+    Mode::Nothing { confidence: fit_of(faq).max(fit_of(article)) }
+}
+
+/// A code fragment: the one whose names fit, or a question back where several do.
+fn code(query: &Query, findings: &Findings) -> Option<Mode> {
+    let with_code: Vec<&Candidate> =
+        findings.questions.iter().chain(&findings.articles).filter(|c| has_code(&c.chunk)).collect();
+    let mut fitting: Vec<&Candidate> = with_code
+        .into_iter()
+        .filter(|c| {
+            let here = text::fold(&format!(
+                "{} {} {} {}",
+                c.chunk.title,
+                c.chunk.headings.join(" "),
+                c.chunk.questions.join(" "),
+                code_languages(&c.chunk)
+            ));
+            let words: Vec<&str> = text::words(&here);
+            query.names.iter().all(|n| words.contains(&n.as_str()) || text::fold(&c.chunk.text).contains(n.as_str()))
+        })
+        .collect();
+    fitting.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+    let best = (*fitting.first()?).clone();
+    if best.fit < 0.4 || !query.strangers.is_empty() {
+        return None;
+    }
+    if query.names.is_empty() && best.fit < 0.75 {
+        let mut options: Vec<String> = Vec::new();
+        for candidate in fitting.iter().filter(|c| best.fit - c.fit < 0.1 && !c.own_names.is_empty()) {
+            let title = short_title(&candidate.chunk);
+            if !options.contains(&title) {
+                options.push(title);
+            }
+        }
+        if options.len() >= 2 && !best.own_names.is_empty() {
+            options.truncate(4);
+            return Some(Mode::Choice { options, confidence: best.fit });
+        }
+    }
+    Some(Mode::Quoted { confidence: best.fit, candidate: best })
+}
+
+/// What shows an image: the best fitting FAQ entry, passage or place that has one.
+fn picture(findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
+    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= 0.35;
+    let best = findings.questions.iter().chain(&findings.articles).filter(shows).max_by(|a, b| a.fit.total_cmp(&b.fit));
+    let with_image =
+        |(i, fit): &&(usize, f32)| *fit >= 0.6 && lexicon.places.get(*i).is_some_and(|p| p.entry.image.is_some());
+    match (best, findings.places.iter().find(with_image)) {
+        (Some(best), place) if place.is_none_or(|(_, fit)| *fit * 0.8 <= best.fit) => {
+            Some(Mode::Quoted { candidate: best.clone(), confidence: best.fit.max(QUOTE) })
+        }
+        (_, Some((place, fit))) => Some(Mode::AppMap { places: vec![*place], confidence: *fit }),
+        _ => None,
+    }
+}
+
+fn code_languages(chunk: &Chunk) -> String {
+    chunk
+        .assets
+        .iter()
+        .filter_map(|a| if let Asset::Code { language, .. } = a { Some(language.as_str()) } else { None })
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Options to choose from, where near equal questions each have a name of their own that the query lacks.
+fn tie(query: &Query, first: &Candidate, all: &[Candidate], lexicon: &Lexicon) -> Option<Vec<String>> {
+    if first.own_names.is_empty() || !query.names.is_empty() {
+        return None;
+    }
+    let mut options: Vec<String> = Vec::new();
+    for candidate in all.iter().filter(|c| first.fit - c.fit <= TIE && !c.own_names.is_empty()) {
+        let mut names: Vec<&str> = candidate.own_names.iter().filter_map(|n| lexicon.written(n)).collect();
+        names.sort();
+        let option = names.join(" ");
+        if !options.contains(&option) {
+            options.push(option);
+        }
+    }
+    options.truncate(4);
+    (options.len() >= 2).then_some(options)
+}
+
+/// The title as an option to choose: its last heading or question without its full stop.
+fn short_title(chunk: &Chunk) -> String {
+    chunk.title.trim_end_matches(['?', '.', '!']).to_string()
+}
+
+/// True where the text has numbered or bulleted steps.
+fn is_list(text: &str) -> bool {
+    text.lines()
+        .filter(|l| {
+            l.trim_start().starts_with(['-', '*'])
+                || l.trim_start()
+                    .split('.')
+                    .next()
+                    .is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()))
+        })
+        .count()
+        >= 2
+}
+
+/// The part of a chunk's text that answers: whole where it is short, else the blocks around the best one.
+pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize) -> String {
+    let text = chunk.text.trim();
+    if text.chars().count() <= max_chars {
+        return text.to_string();
+    }
+    let blocks = blocks(text);
+    let score = |block: &str| {
+        let stems = text::content_stems(block);
+        let hay = stems.iter().map(|s| s.as_str()).collect();
+        let code = if query.intent.code && block.contains("[[code:") { 0.5 } else { 0.0 };
+        text::coverage(&query.stems, &hay, |s| lexicon.rarity(s)) + code
+    };
+    let scores: Vec<f32> = blocks.iter().map(|b| score(b)).collect();
+    let best = (0..blocks.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0);
+    let (mut from, mut to) = (best, best + 1);
+    let leads_in = |b: &str| b.trim_end().ends_with(':');
+    let only_asset = |b: &str| b.trim_start().starts_with("[[");
+    while from > 0 && (leads_in(blocks[from - 1]) || only_asset(blocks[from]) || is_item(blocks[from])) {
+        from -= 1;
+    }
+    let length = |from: usize, to: usize| blocks[from..to].iter().map(|b| b.chars().count()).sum::<usize>();
+    while to < blocks.len() && (leads_in(blocks[to - 1]) || only_asset(blocks[to]) || length(from, to + 1) <= max_chars)
+    {
+        to += 1;
+    }
+    while from > 0 && length(from - 1, to) <= max_chars {
+        from -= 1;
+    }
+    blocks[from..to].join("\n\n")
+}
+
+fn is_item(block: &str) -> bool {
+    let start = block.trim_start();
+    start.starts_with("- ")
+        || start.starts_with("* ")
+        || start.split('.').next().is_some_and(|n| !n.is_empty() && n.chars().all(|c| c.is_ascii_digit()))
+}
+
+fn blocks(text: &str) -> Vec<&str> {
+    text.split("\n\n").map(|b| b.trim_end()).filter(|b| !b.trim().is_empty()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lexicon::tests::faq;
+    use super::*;
+    use std::collections::HashSet;
+
+    fn candidate(id: &str, fit: f32, names: &[&str]) -> Candidate {
+        Candidate {
+            chunk: faq(id, "en", &[id], "answer"),
+            fit,
+            doubts: vec![],
+            own_names: names.iter().map(|n| n.to_string()).collect::<HashSet<_>>(),
+            cosine: None,
+        }
+    }
+
+    fn mode(query: &Query, questions: Vec<Candidate>, articles: Vec<Candidate>, can_write: bool) -> &'static str {
+        let findings = Findings { questions, articles, places: vec![] };
+        match choose(query, &findings, &Lexicon::default(), can_write) {
+            Mode::Verbatim { .. } => "verbatim",
+            Mode::AppMap { .. } => "app_map",
+            Mode::Quoted { .. } => "quoted",
+            Mode::Grounded { .. } => "grounded",
+            Mode::Choice { .. } => "choice",
+            Mode::Nothing { .. } => "nothing",
+        }
+    }
+
+    #[test]
+    fn the_mode_follows_the_fit() {
+        let q = Query::default();
+        assert_eq!(mode(&q, vec![candidate("a", 0.9, &[])], vec![], true), "verbatim");
+        assert_eq!(mode(&q, vec![candidate("a", 0.5, &[])], vec![], true), "quoted");
+        assert_eq!(mode(&q, vec![candidate("a", 0.2, &[])], vec![], true), "nothing");
+        assert_eq!(mode(&q, vec![], vec![candidate("b", 0.6, &[])], true), "grounded");
+        assert_eq!(mode(&q, vec![], vec![candidate("b", 0.6, &[])], false), "quoted");
+    }
+
+    #[test]
+    fn what_the_source_does_not_name_is_quoted_and_never_written() {
+        let q = Query { strangers: HashSet::from(["paypal".to_string()]), ..Default::default() };
+        assert_eq!(mode(&q, vec![], vec![candidate("b", 0.6, &[])], true), "quoted");
+    }
+
+    #[test]
+    fn a_long_passage_is_cut_to_the_blocks_that_answer() {
+        let mut chunk = (*faq("x", "en", &["x"], "")).clone();
+        chunk.text = format!(
+            "{}\n\nTo change the color:\n\n1. Open Settings.\n2. Pick a color.\n\n[[image:1]]\n\n{}",
+            "Weather. ".repeat(40),
+            "Unrelated words. ".repeat(40)
+        );
+        let query = Query { stems: text::content_stems("change color"), ..Default::default() };
+        let cut = excerpt(&chunk, &query, &Lexicon::default(), 200);
+        assert!(
+            cut.starts_with("To change the color:") && cut.contains("[[image:1]]") && !cut.contains("Weather"),
+            "{cut}"
+        );
+    }
+}

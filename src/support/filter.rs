@@ -1,0 +1,318 @@
+//! Filters at the entrance: spam, advertising, gibberish, flood, injection are refused; off-topic and messages to the
+//! wrong company are answered kindly. Rudeness is served.
+//!
+//! Rules give a score with their reason; learnt detectors (the pack's `filters/*.jsonl` against its FAQ) give a
+//! calibrated one. Evidence that the message is about the product (a strong match in the knowledge) speaks against.
+
+use std::sync::Arc;
+
+use super::Verdict;
+use super::rules;
+use super::text;
+use crate::classify::{CharModel, Detector, Features, Training, train_detectors};
+use crate::embed::{Embedder, Role};
+use crate::kb::pack::{MistakenFor, Pack};
+
+/// Labels that have a detector.
+const LABELS: [&str; 6] = ["spam", "gibberish", "injection", "off_topic", "wrong_company", "wants_person"];
+/// Share of honest rows that a detector may take for its own on held-out folds.
+const SPARED_SHARE: f32 = 0.01;
+/// Lowest threshold of a detector.
+const FLOOR: f32 = 0.6;
+/// Longest window of a long message, in characters, that is judged at once.
+const WINDOW_CHARS: usize = 400;
+/// Most windows judged.
+const MAX_WINDOWS: usize = 6;
+
+/// What the pack's examples taught.
+pub struct Filters {
+    detectors: Vec<Detector>,
+    letters: CharModel,
+    /// Names what was learnt from, so that a reload knows whether to learn again.
+    pub key: String,
+}
+
+/// What is known of a message besides its text.
+#[derive(Debug, Clone, Default)]
+pub struct Evidence {
+    /// How well the message fits the knowledge: 0..1.
+    pub in_domain: f32,
+    /// Messages of this conversation in the last minute, and how many are a flood.
+    pub messages_last_minute: usize,
+    pub flood_per_minute: usize,
+    /// The conversation is under way about the product.
+    pub follows_up: bool,
+}
+
+impl Filters {
+    /// Learns from a pack. Blocking: embeds the examples; seconds.
+    ///
+    /// # Errors
+    /// What the embedding model said.
+    pub fn learn(pack: &Pack, embedder: &Embedder) -> Result<Self, crate::embed::EmbedError> {
+        let mut rows: Vec<(String, String)> = pack.filters.iter().map(|f| (f.text.clone(), f.label.clone())).collect();
+        for entry in &pack.faq {
+            rows.extend(entry.questions.iter().map(|q| (q.clone(), "ok".to_string())));
+        }
+        let sample = pack.operators.iter().flat_map(|o| &o.examples);
+        rows.extend(sample.map(|e| (e.question.clone(), "sample".to_string())));
+        let mut training = Vec::with_capacity(rows.len());
+        let texts: Vec<&str> = rows.iter().map(|(t, _)| t.as_str()).collect();
+        let vectors = vectors(&texts, embedder)?;
+        for ((text, label), vector) in rows.iter().zip(&vectors) {
+            training.push(Training { features: Features::new(text, vector), label: label.clone() });
+        }
+        // Rows of one label lie together in a file: deal them out so that every fold sees every label.
+        let mut order: Vec<usize> = (0..training.len()).collect();
+        order.sort_by_key(|&i| blake3::hash(rows[i].0.as_bytes()).as_bytes()[..8].to_vec());
+        let training: Vec<Training> = order.into_iter().map(|i| training[i].clone()).collect();
+        let served = |label: &str| matches!(label, "ok" | "rude" | "wants_person" | "sample");
+        let detectors = train_detectors(&training, &LABELS, served, SPARED_SHARE, FLOOR);
+        let honest = rows.iter().filter(|(_, l)| l != "gibberish" && l != "injection").map(|(t, _)| t.as_str());
+        let articles = pack.articles.iter().map(|a| a.text.as_str());
+        let answers = pack.faq.iter().map(|f| f.answer.as_str());
+        let letters = CharModel::train(honest.chain(articles).chain(answers).chain([rules::COMMON_WORDS]));
+        Ok(Self { detectors, letters, key: Self::key_of(pack) })
+    }
+
+    /// Changes when what is learnt from changes.
+    pub fn key_of(pack: &Pack) -> String {
+        let mut hash = blake3::Hasher::new();
+        for row in &pack.filters {
+            hash.update(row.label.as_bytes()).update(row.text.as_bytes());
+        }
+        for question in pack.faq.iter().flat_map(|f| &f.questions) {
+            hash.update(question.as_bytes());
+        }
+        hash.finalize().to_hex().to_string()
+    }
+
+    /// How much a message resembles the pack's wishes for a person: calibrated probability and threshold.
+    pub fn wish(&self, message: &str, vector: &[f32]) -> (f32, f32) {
+        let prose = text::without_code(message);
+        match self.detectors.iter().find(|d| d.label == "wants_person") {
+            Some(detector) if windows(&prose).len() == 1 => {
+                (detector.probability(&Features::new(&prose, vector)), detector.threshold)
+            }
+            _ => (0.0, 1.0),
+        }
+    }
+
+    /// All verdicts on a message; the first that fired decides (in this order).
+    ///
+    /// `vector`: the message's own vector, empty where the embedding model does not read its language.
+    pub fn judge(&self, message: &str, vector: &[f32], pack: &Pack, evidence: &Evidence) -> Vec<Verdict> {
+        let prose = text::without_code(message);
+        let windows = windows(&prose);
+        let learnt = |label: &str| -> (f32, f32) {
+            let Some(detector) = self.detectors.iter().find(|d| d.label == label) else { return (0.0, 1.0) };
+            let judged = windows.iter().enumerate().map(|(i, w)| {
+                let dense = if i == 0 && windows.len() == 1 { vector } else { &[] };
+                detector.probability(&Features::new(w, dense))
+            });
+            let all: Vec<f32> = judged.collect();
+            // A long message is what most of it is; an injection may hide in one part.
+            let score = match label {
+                "injection" => all.iter().copied().fold(0.0, f32::max),
+                _ => all.iter().sum::<f32>() / all.len().max(1) as f32,
+            };
+            (score, detector.threshold)
+        };
+        let honest_long = windows.len() > 1;
+        let guard = evidence.in_domain;
+        let mut verdicts = Vec::new();
+
+        let flood = evidence.flood_per_minute > 0 && evidence.messages_last_minute > evidence.flood_per_minute;
+        verdicts.push(Verdict {
+            name: "flood".into(),
+            score: f32::from(u8::from(flood)),
+            threshold: 1.0,
+            fired: flood,
+            reason: format!("{} messages within a minute", evidence.messages_last_minute),
+        });
+
+        let (rule, why) = rules::injection(message);
+        let (score, threshold) = learnt("injection");
+        verdicts.push(combine(
+            "injection",
+            rule,
+            &why,
+            score,
+            if honest_long { threshold.max(0.9) } else { threshold },
+            guard,
+        ));
+
+        let (rule, why) = rules::gibberish(&prose, &self.letters);
+        let (score, threshold) = learnt("gibberish");
+        // Only letters tell gibberish; the detector may only support what the statistics suspect.
+        let score = if rule >= 0.25 { score } else { score.min(0.5) };
+        verdicts.push(combine("gibberish", rule, &why, score, threshold.max(0.7), guard));
+
+        let (rule, why) = rules::spam(message, pack.company.site.as_deref());
+        let (score, threshold) = learnt("spam");
+        verdicts.push(combine("spam", rule, &why, score, threshold.max(0.7), guard));
+
+        let (rule, why) = wrong_company(&prose, &pack.company.mistaken_for, &pack.company.products, &pack.company.name);
+        let (score, threshold) = learnt("wrong_company");
+        // Words alone are only a suspicion: the detector has to agree somewhat, or the words have to be many.
+        let rule = if rule >= 0.9 || score > 0.25 || self.detectors.is_empty() { rule } else { rule * 0.7 };
+        verdicts.push(combine("wrong_company", rule, &why, score, threshold.min(0.85), guard * 0.9));
+
+        let (rule, why) = rules::off_topic(&prose);
+        let (score, threshold) = learnt("off_topic");
+        let follow = if evidence.follows_up { 0.15 } else { 0.0 };
+        verdicts.push(combine("off_topic", rule, &why, score - follow, threshold, guard));
+        verdicts
+    }
+}
+
+/// Vectors of texts; empty for texts in a language that the model does not read.
+fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, crate::embed::EmbedError> {
+    let readable: Vec<usize> = (0..texts.len()).filter(|&i| reads(embedder, texts[i])).collect();
+    let chosen: Vec<&str> = readable.iter().map(|&i| texts[i]).collect();
+    let mut vectors = vec![Vec::new(); texts.len()];
+    if !chosen.is_empty() {
+        for (i, vector) in readable.into_iter().zip(embedder.embed(&chosen, Role::Query)?.vectors) {
+            vectors[i] = vector;
+        }
+    }
+    Ok(vectors)
+}
+
+/// True where the embedding model reads the text's alphabet.
+pub fn reads(embedder: &Embedder, words: &str) -> bool {
+    let russian = text::is_cyrillic(words);
+    embedder.languages().iter().any(|l| if russian { l == "ru" } else { l == "en" }) || embedder.languages().len() > 5
+}
+
+/// A message in pieces of a readable length, cut at sentence ends.
+fn windows(prose: &str) -> Vec<String> {
+    let mut windows = vec![String::new()];
+    for sentence in text::sentences(prose) {
+        let full = windows
+            .last()
+            .is_some_and(|w| !w.is_empty() && w.chars().count() + sentence.chars().count() > WINDOW_CHARS);
+        if full {
+            windows.push(String::new());
+        }
+        if let Some(window) = windows.last_mut() {
+            window.push_str(sentence);
+            window.push(' ');
+        }
+    }
+    if windows.len() > MAX_WINDOWS {
+        // First and last parts say most; the middle is sampled evenly.
+        let step = windows.len() as f32 / MAX_WINDOWS as f32;
+        windows = (0..MAX_WINDOWS).map(|i| windows[(i as f32 * step) as usize].clone()).collect();
+    }
+    windows
+}
+
+/// A rule's and a detector's score as one verdict; in-domain evidence lowers what was only learnt, and weak rules.
+fn combine(name: &str, rule: f32, why: &str, learnt: f32, threshold: f32, in_domain: f32) -> Verdict {
+    let spared = (in_domain - 0.55).max(0.0) * 1.6;
+    let learnt = (learnt - spared).max(0.0);
+    let rule = if rule >= 0.9 { rule } else { (rule - spared).max(0.0) };
+    // A suspicion of both weighs more than either.
+    let both = 1.0 - (1.0 - rule) * (1.0 - learnt * 0.8);
+    let (score, reason) = if rule >= learnt {
+        (
+            if learnt > 0.3 { both } else { rule },
+            if why.is_empty() { "no rule applies".to_string() } else { why.to_string() },
+        )
+    } else {
+        let score = if rule > 0.3 { both.max(learnt) } else { learnt };
+        (score, format!("resembles the pack's examples of {}", name.replace('_', " ")))
+    };
+    Verdict { name: name.into(), score, threshold, fired: score >= threshold, reason }
+}
+
+/// Words of other companies' business, on stems: "where is my order".
+fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], company: &str) -> (f32, String) {
+    let stems = text::stems(prose);
+    let folded = text::fold(prose);
+    let mut hits: Vec<&str> = Vec::new();
+    for mistake in mistaken {
+        for phrase in &mistake.words {
+            let wanted = text::stems(phrase);
+            if !wanted.is_empty() && stems.windows(wanted.len()).any(|w| w == wanted) {
+                hits.push(phrase);
+            }
+        }
+    }
+    hits.sort();
+    hits.dedup();
+    if hits.is_empty() {
+        return (0.0, String::new());
+    }
+    const OURS: [&str; 20] = [
+        "widget",
+        "виджет",
+        "webhook",
+        "вебхук",
+        "api",
+        "snippet",
+        "сниппет",
+        "visitor",
+        "посетител",
+        "inbox",
+        "входящ",
+        "plan",
+        "тариф",
+        "agent",
+        "оператор",
+        "chat button",
+        "my site",
+        "сайт",
+        "identify",
+        "integrat",
+    ];
+    let ours = OURS.iter().any(|w| folded.contains(w))
+        || products.iter().any(|p| folded.contains(&text::fold(p)))
+        || (!company.is_empty() && folded.contains(&text::fold(company)));
+    let score: f32 = match (hits.len(), ours) {
+        (_, true) => 0.3,
+        (1, false) => 0.88,
+        (_, false) => 0.97,
+    };
+    (score, format!("speaks of {}", hits.join(", ")))
+}
+
+/// Filters as they are shared between turns.
+pub type SharedFilters = Arc<Filters>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop() -> Vec<MistakenFor> {
+        vec![MistakenFor {
+            who: "the shop".into(),
+            words: vec!["my order".into(), "мой заказ".into(), "delivery".into()],
+            reply: Default::default(),
+        }]
+    }
+
+    #[test]
+    fn words_of_a_shop_are_heard_in_any_inflection_unless_our_product_is_named() {
+        let judge = |m: &str| wrong_company(m, &shop(), &[], "Lumichat").0;
+        assert!(judge("Where is my order?") > 0.8);
+        assert!(judge("когда привезут моего заказа") > 0.8);
+        assert!(judge("my order number does not reach the widget") < 0.5);
+        assert_eq!(judge("how do I change the color"), 0.0);
+    }
+
+    #[test]
+    fn evidence_from_the_knowledge_spares_a_message() {
+        assert!(combine("off_topic", 0.0, "", 0.8, 0.6, 0.2).fired);
+        assert!(!combine("off_topic", 0.0, "", 0.8, 0.6, 0.9).fired);
+        assert!(combine("injection", 0.95, "asks for the instruction", 0.0, 0.6, 0.9).fired, "a sure rule stands");
+    }
+
+    #[test]
+    fn long_messages_are_judged_in_windows() {
+        let long = "The widget does not appear on my site after the update. ".repeat(60);
+        assert_eq!(windows(&long).len(), MAX_WINDOWS);
+        assert_eq!(windows("short").len(), 1);
+    }
+}

@@ -1,0 +1,324 @@
+//! What the pack's own words tell: how rare a stem is, which words are names, how a misspelt word was meant, and the
+//! questions of the FAQ and the labels of the app map ready to be compared.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::{sound, text};
+use crate::kb::pack::{AppEntry, Pack};
+use crate::kb::{Asset, Chunk, SourceKind};
+
+/// Vocabulary of one snapshot of the knowledge.
+#[derive(Default)]
+pub struct Lexicon {
+    chunks: usize,
+    /// Chunks that hold the stem.
+    frequency: HashMap<String, usize>,
+    /// Folded words that the pack writes with a capital letter, and how it writes them.
+    names: HashMap<String, String>,
+    /// Folded words by first letter, with counts, for spelling.
+    spelling: HashMap<char, Vec<(String, usize)>>,
+    known: HashSet<String>,
+    /// Latin names by how they sound in Russian.
+    sounds: HashMap<String, String>,
+    pub questions: Vec<Question>,
+    pub places: Vec<Place>,
+}
+
+/// A FAQ entry or a sample answer, ready to be compared.
+pub struct Question {
+    pub chunk: Arc<Chunk>,
+    /// Content stems of each wording.
+    pub wordings: Vec<Vec<String>>,
+    /// Folded names in each wording.
+    pub names: Vec<HashSet<String>>,
+}
+
+/// One place of the app in one language, ready to be compared.
+pub struct Place {
+    pub entry: AppEntry,
+    pub lang: String,
+    /// Content stems of the label and of each alias.
+    pub labels: Vec<Vec<String>>,
+    /// Content stems of the labels above it.
+    pub above: Vec<String>,
+    /// Content stems of the help text.
+    pub help: Vec<String>,
+}
+
+impl Lexicon {
+    /// Reads a snapshot's chunks and pack.
+    pub fn build(chunks: &[Arc<Chunk>], pack: &Pack) -> Self {
+        let mut lexicon = Self { chunks: chunks.len(), ..Self::default() };
+        let mut capital: HashMap<String, (usize, usize, String)> = HashMap::new();
+        let mut counts: HashMap<String, usize> = HashMap::new();
+        for chunk in chunks {
+            let all = readable(chunk);
+            let distinct: HashSet<String> = text::content_stems(&all).into_iter().collect();
+            for stem in distinct {
+                *lexicon.frequency.entry(stem).or_default() += 1;
+            }
+            for word in text::words(&text::fold(&all)) {
+                *counts.entry(word.to_string()).or_default() += 1;
+            }
+            if !matches!(chunk.kind, SourceKind::AppMap) {
+                count_capitals(&all, &mut capital);
+            }
+        }
+        for product in pack.company.products.iter().chain([&pack.company.name]) {
+            if !product.contains(' ') {
+                capital.insert(text::fold(product), (100, 0, product.to_string()));
+            }
+        }
+        for (word, (upper, lower, written)) in capital {
+            if upper > 0 && upper >= lower * 3 && word.chars().count() > 1 && !text::is_stop(&word) {
+                lexicon.names.insert(word, written);
+            }
+        }
+        for (word, count) in counts {
+            if let Some(first) = word.chars().next() {
+                lexicon.spelling.entry(first).or_default().push((word.clone(), count));
+                lexicon.known.insert(word);
+            }
+        }
+        for name in lexicon.names.keys().filter(|n| !text::is_cyrillic(n) && n.chars().count() > 2) {
+            lexicon.sounds.insert(sound::of(name), name.clone());
+        }
+        lexicon.spelling.values_mut().for_each(|words| words.sort());
+        for chunk in chunks.iter().filter(|c| matches!(c.kind, SourceKind::Faq | SourceKind::Example)) {
+            let wordings: Vec<Vec<String>> = chunk.questions.iter().map(|q| text::content_stems(q)).collect();
+            let names = chunk.questions.iter().map(|q| lexicon.names_in(q)).collect();
+            lexicon.questions.push(Question { chunk: chunk.clone(), wordings, names });
+        }
+        for entry in &pack.app_map {
+            for (lang, path) in &entry.path {
+                let Some((label, above)) = path.split_last() else { continue };
+                let aliases = entry.aliases.get(lang).into_iter().flatten();
+                lexicon.places.push(Place {
+                    labels: std::iter::once(label)
+                        .chain(aliases)
+                        .map(|l| text::content_stems(l))
+                        .filter(|l| !l.is_empty())
+                        .collect(),
+                    above: above.iter().flat_map(|l| text::content_stems(l)).collect(),
+                    help: entry.help.get(lang).map(|h| text::content_stems(h)).unwrap_or_default(),
+                    entry: entry.clone(),
+                    lang: lang.clone(),
+                });
+            }
+        }
+        lexicon
+    }
+
+    /// Inverse document frequency of a stem, about 0.3 (everywhere) to 1 (rare or unknown).
+    pub fn rarity(&self, stem: &str) -> f32 {
+        let n = self.chunks.max(1) as f32;
+        let df = *self.frequency.get(stem).unwrap_or(&0) as f32;
+        let idf = ((n + 1.0) / (df + 0.5)).ln() / (2.0 * (n + 1.0)).ln();
+        idf.clamp(0.15, 1.0)
+    }
+
+    /// True where the pack uses the stem at all.
+    pub fn has_stem(&self, stem: &str) -> bool {
+        self.frequency.contains_key(stem)
+    }
+
+    /// Folded names of the pack in a text, whatever their case there.
+    pub fn names_in(&self, words: &str) -> HashSet<String> {
+        text::words(&text::fold(words))
+            .into_iter()
+            .filter(|w| self.names.contains_key(*w))
+            .map(str::to_string)
+            .collect()
+    }
+
+    /// True where the pack writes the folded word as a name.
+    pub fn is_name(&self, folded: &str) -> bool {
+        self.names.contains_key(folded)
+    }
+
+    /// How the pack writes a name.
+    pub fn written(&self, folded: &str) -> Option<&str> {
+        self.names.get(folded).map(|s| s.as_str())
+    }
+
+    /// True where the pack has the folded word in some form.
+    pub fn knows(&self, folded: &str) -> bool {
+        self.known.contains(folded) || self.frequency.contains_key(&text::concept(folded))
+    }
+
+    /// The text with misspelt words replaced by the pack's nearest word (one edit; two from eight letters on).
+    pub fn respell(&self, message: &str) -> String {
+        let folded = text::fold(message);
+        let mut out = String::with_capacity(message.len());
+        let mut rest = message;
+        if folded.len() != message.len() {
+            return message.to_string();
+        }
+        while let Some(start) = rest.find(char::is_alphabetic) {
+            out.push_str(&rest[..start]);
+            rest = &rest[start..];
+            let end = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
+            let (word, after) = rest.split_at(end);
+            out.push_str(self.nearest(&text::fold(word)).as_deref().unwrap_or(word));
+            rest = after;
+        }
+        out.push_str(rest);
+        out
+    }
+
+    fn nearest(&self, folded: &str) -> Option<String> {
+        let length = folded.chars().count();
+        if length < 3 || self.knows(folded) || text::is_stop(folded) {
+            return None;
+        }
+        if text::is_cyrillic(folded)
+            && let Some(name) = self.latin_name(folded)
+        {
+            return Some(name);
+        }
+        if length < 5 {
+            return None;
+        }
+        let limit = if length >= 8 { 2 } else { 1 };
+        let candidates = self.spelling.get(&folded.chars().next()?)?;
+        candidates
+            .iter()
+            .filter(|(word, _)| word.chars().count() >= 4)
+            .filter_map(|(word, count)| text::edit_distance(folded, word, limit).map(|d| (d, usize::MAX - count, word)))
+            .min()
+            .map(|(_, _, word)| word.clone())
+    }
+}
+
+impl Lexicon {
+    /// The Latin name that a Cyrillic word spells by ear: "вордпресс", "реакте".
+    fn latin_name(&self, folded: &str) -> Option<String> {
+        if let Some(name) = sound::spoken(folded) {
+            return Some(self.written(&text::fold(name)).unwrap_or(name).to_string());
+        }
+        for spelling in [folded.to_string(), text::stem(folded)] {
+            let key = sound::of(&spelling);
+            if key.chars().count() < 3 {
+                continue;
+            }
+            if let Some(name) = self.sounds.get(&key) {
+                return Some(self.written(name).unwrap_or(name).to_string());
+            }
+            if key.chars().count() >= 5 {
+                let near = self.sounds.iter().filter(|(sound, _)| sound.chars().next() == key.chars().next());
+                let near = near.filter_map(|(sound, name)| text::edit_distance(&key, sound, 1).map(|d| (d, name)));
+                if let Some((_, name)) = near.min() {
+                    return Some(self.written(name).unwrap_or(name).to_string());
+                }
+            }
+        }
+        None
+    }
+}
+
+/// All that a reader sees of a chunk, its questions and link texts included.
+pub fn readable(chunk: &Chunk) -> String {
+    let mut all =
+        format!("{}\n{}\n{}\n{}", chunk.title, chunk.headings.join("\n"), chunk.questions.join("\n"), chunk.text);
+    for asset in &chunk.assets {
+        match asset {
+            Asset::Table { text, .. } => {
+                all.push('\n');
+                all.push_str(text);
+            }
+            Asset::Code { language, .. } if !language.is_empty() => {
+                all.push('\n');
+                all.push_str(code_language(language));
+            }
+            _ => {}
+        }
+    }
+    all
+}
+
+/// A fence's language as people call it.
+pub fn code_language(fence: &str) -> &str {
+    match fence {
+        "js" | "jsx" | "mjs" => "JavaScript",
+        "ts" | "tsx" => "TypeScript",
+        "py" => "Python",
+        "sh" | "bash" | "shell" | "console" => "shell",
+        "kt" | "kts" => "Kotlin",
+        "yml" => "YAML",
+        "html" => "HTML",
+        "php" => "PHP",
+        other => other,
+    }
+}
+
+/// Counts how often each word is written with a capital letter inside a sentence, and how often without.
+fn count_capitals(all: &str, counts: &mut HashMap<String, (usize, usize, String)>) {
+    let plain = text::without_code(all);
+    for line in plain.lines() {
+        let mut opening = true;
+        for token in line.split_whitespace() {
+            let label = token.starts_with("**") || token.contains('→') || token.starts_with(['«', '"', '“']);
+            for word in token.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()) {
+                let upper = word.chars().next().is_some_and(char::is_uppercase);
+                let inner = word.chars().skip(1).any(char::is_uppercase);
+                let entry = counts.entry(text::fold(word)).or_insert((0, 0, word.to_string()));
+                if inner || (upper && !opening && !label) {
+                    entry.0 += 1;
+                    entry.2 = word.to_string();
+                } else if !upper {
+                    entry.1 += 1;
+                }
+                opening = false;
+            }
+            if token.ends_with(['.', '!', '?', ':', '→', '|', '>', '-']) || token == "-" || token == "*" {
+                opening = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn faq(id: &str, lang: &str, questions: &[&str], answer: &str) -> Arc<Chunk> {
+        Arc::new(Chunk {
+            id: id.into(),
+            kind: SourceKind::Faq,
+            path: "faq.csv".into(),
+            line: 2,
+            title: questions[0].into(),
+            headings: vec![],
+            text: answer.into(),
+            assets: vec![],
+            lang: lang.into(),
+            operator: None,
+            questions: questions.iter().map(|q| q.to_string()).collect(),
+            tags: vec![],
+        })
+    }
+
+    #[test]
+    fn names_and_misspelt_words_are_known_from_the_pack() {
+        let chunks = vec![
+            faq(
+                "1",
+                "en",
+                &["How do I install the widget on WordPress?"],
+                "Open the plugins page of WordPress and add it.",
+            ),
+            faq(
+                "2",
+                "en",
+                &["How do I install the widget on Shopify?"],
+                "Edit theme.liquid in Shopify. The widget loads async.",
+            ),
+        ];
+        let lexicon = Lexicon::build(&chunks, &Pack::default());
+        assert!(lexicon.is_name("wordpress") && lexicon.is_name("shopify") && !lexicon.is_name("widget"));
+        assert_eq!(lexicon.written("wordpress"), Some("WordPress"));
+        assert_eq!(lexicon.respell("Instal the wdiget on wordpres!"), "Instal the widget on wordpress!");
+        assert!(lexicon.rarity("shopifi") > lexicon.rarity("widget"));
+    }
+}

@@ -1,0 +1,237 @@
+//! The support logic as a service: what was learnt, the pinned cores, and the start of a turn.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::filter::Filters;
+use super::learned::Learned;
+use super::stream::{self, TurnStream};
+use super::turn::{self, Plan, Tools};
+use super::{SupportError, TurnRequest};
+use crate::config::SupportSettings;
+use crate::embed::Embedder;
+use crate::kb::pack::{Instruction, Operator, Pack};
+use crate::kb::{Knowledge, Snapshot};
+use crate::llm::{ChatMessage, ChatModel};
+
+/// Default for the share of the model's context that an instruction's core may take.
+const CORE_SHARE: f32 = 0.25;
+
+/// The support logic over one chat model and one knowledge pack. Cheap to clone.
+#[derive(Clone)]
+pub struct Support {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: SupportSettings,
+    chat: ChatModel,
+    chat_languages: Vec<String>,
+    embedder: Embedder,
+    knowledge: Knowledge,
+    core_share: Mutex<f32>,
+    learned: RwLock<Arc<Learned>>,
+    learning: AtomicBool,
+    /// Where prefixes are saved; known from the first warm-up on.
+    state_dir: Mutex<Option<PathBuf>>,
+}
+
+impl Support {
+    /// Learns the pack's filters and vocabulary. Blocking; seconds.
+    ///
+    /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
+    ///
+    /// # Errors
+    /// The filter examples cannot be learnt, or the pack has no operator.
+    pub fn new(
+        settings: &SupportSettings,
+        chat: ChatModel,
+        chat_languages: &[String],
+        embedder: Embedder,
+        knowledge: Knowledge,
+    ) -> Result<Self, SupportError> {
+        let snapshot = knowledge.snapshot();
+        if snapshot.pack().operators.is_empty() {
+            return Err(SupportError::InvalidRequest(
+                "the knowledge pack has no operator: add operators/NAME/operator.toml and v1.md".into(),
+            ));
+        }
+        let learned = Arc::new(Learned::all(snapshot, &embedder)?);
+        Ok(Self {
+            inner: Arc::new(Inner {
+                settings: settings.clone(),
+                chat,
+                chat_languages: chat_languages.to_vec(),
+                embedder,
+                knowledge,
+                core_share: Mutex::new(CORE_SHARE),
+                learned: RwLock::new(learned),
+                learning: AtomicBool::new(false),
+                state_dir: Mutex::new(None),
+            }),
+        })
+    }
+
+    /// Sets the share of the context that a core may take (`knowledge.core_share`), before the warm-up.
+    pub fn with_core_share(self, share: f32) -> Self {
+        *self.inner.core_share.lock() = share;
+        self
+    }
+
+    /// Computes or restores every operator's pinned core. Call at start; after a pack change it happens by itself.
+    ///
+    /// Returns for each core its name (`igor/v1`), its tokens and the time taken.
+    ///
+    /// # Errors
+    /// A core that is too long, with its file; what the engine said.
+    pub async fn warm_up(&self, state_dir: &Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
+        *self.inner.state_dir.lock() = Some(state_dir.to_path_buf());
+        let snapshot = self.inner.learned.read().snapshot.clone();
+        self.inner.pin_cores(&snapshot, state_dir).await
+    }
+
+    /// The knowledge that answers come from.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.inner.knowledge
+    }
+
+    /// (name, display name) of each operator, for `/v1/models`.
+    pub fn operators(&self) -> Vec<(String, String)> {
+        let snapshot = self.inner.knowledge.snapshot();
+        let company = &snapshot.pack().company;
+        let lang = company.languages.first().map_or("en", |l| l.as_str());
+        let shown = |o: &Operator| o.display_name.get(lang).or_else(|| o.display_name.values().next()).cloned();
+        snapshot.pack().operators.iter().map(|o| (o.name.clone(), shown(o).unwrap_or_else(|| o.name.clone()))).collect()
+    }
+
+    /// Starts a turn: everything up to the first generated token. Fixed answers are complete when it returns.
+    ///
+    /// # Errors
+    /// At once for an unknown operator, an empty transcript, a full queue or an overlong prompt.
+    pub async fn turn(&self, request: TurnRequest) -> Result<TurnStream, SupportError> {
+        let started = Instant::now();
+        if !request.messages.iter().any(|m| m.role == "user" && !m.content.trim().is_empty()) {
+            return Err(SupportError::InvalidRequest(
+                "messages: there is no message of the role \"user\" with text in it".into(),
+            ));
+        }
+        let learned = self.inner.up_to_date();
+        let inner = self.inner.clone();
+        let planned = tokio::task::spawn_blocking(move || {
+            let tools = Tools {
+                learned: &learned,
+                embedder: &inner.embedder,
+                settings: &inner.settings,
+                chat_languages: &inner.chat_languages,
+                count: &|text| inner.chat.count_tokens(text),
+            };
+            turn::plan(&request, &tools, started)
+        });
+        match planned.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))?? {
+            Plan::Say(draft) => Ok(TurnStream::said(*draft)),
+            Plan::Write(writing) => stream::write(*writing, &self.inner.chat, self.inner.embedder.clone()),
+        }
+    }
+}
+
+impl Inner {
+    /// What was learnt, brought up to the knowledge's latest snapshot. Vocabulary at once, filters and cores behind.
+    fn up_to_date(self: &Arc<Self>) -> Arc<Learned> {
+        let known = self.learned.read().clone();
+        let latest = self.knowledge.snapshot();
+        if known.snapshot.version() == latest.version() {
+            return known;
+        }
+        let mut slot = self.learned.write();
+        if slot.snapshot.version() != latest.version() {
+            *slot = Arc::new(slot.with_filters_of(latest));
+        }
+        let learned = slot.clone();
+        drop(slot);
+        if !self.learning.swap(true, Ordering::SeqCst) {
+            let inner = self.clone();
+            tokio::spawn(async move {
+                inner.learn_behind().await;
+                inner.learning.store(false, Ordering::SeqCst);
+            });
+        }
+        learned
+    }
+
+    /// Learns filters again where their rows changed, and pins changed cores.
+    async fn learn_behind(self: &Arc<Self>) {
+        let current = self.learned.read().clone();
+        if current.filters_are_old() {
+            let (inner, snapshot) = (self.clone(), current.snapshot.clone());
+            let learnt = tokio::task::spawn_blocking(move || Filters::learn(snapshot.pack(), &inner.embedder)).await;
+            match learnt {
+                Ok(Ok(filters)) => {
+                    let mut slot = self.learned.write();
+                    let renewed = Learned {
+                        snapshot: slot.snapshot.clone(),
+                        lexicon: slot.lexicon.clone(),
+                        filters: Arc::new(filters),
+                    };
+                    *slot = Arc::new(renewed);
+                }
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "the changed filter examples cannot be learnt; the earlier ones stay")
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "learning the changed filter examples broke off; the earlier ones stay")
+                }
+            }
+        }
+        let state_dir = self.state_dir.lock().clone();
+        if let Some(state_dir) = state_dir
+            && let Err(error) = self.pin_cores(&current.snapshot, &state_dir).await
+        {
+            tracing::warn!(%error, "a changed instruction's core cannot be kept ready");
+        }
+    }
+
+    async fn pin_cores(
+        &self,
+        snapshot: &Snapshot,
+        state_dir: &Path,
+    ) -> Result<Vec<(String, usize, Duration)>, SupportError> {
+        let limit = (self.chat.context_tokens() as f32 * *self.core_share.lock()) as usize;
+        let mut report = Vec::new();
+        for (operator, version) in versions_in_use(snapshot.pack()) {
+            let started = Instant::now();
+            let prefix = core_prefix(&self.chat, version)?;
+            if prefix.len() > limit {
+                return Err(SupportError::CoreTooLong { path: version.path.clone(), tokens: prefix.len(), limit });
+            }
+            let name = format!("{}/{}", operator.name, version.version);
+            let pinned = self.chat.pin(&name, prefix, state_dir).await?;
+            report.push((name, pinned.tokens, started.elapsed()));
+        }
+        Ok(report)
+    }
+}
+
+/// The instructions that conversations can meet: the active version and those with a share.
+fn versions_in_use(pack: &Pack) -> impl Iterator<Item = (&Operator, &Instruction)> {
+    pack.operators.iter().flat_map(|operator| {
+        let used = |v: &&Instruction| {
+            v.version == operator.active_version || operator.shares.get(&v.version).is_some_and(|s| *s > 0.0)
+        };
+        operator.versions.values().filter(used).map(move |v| (operator, v))
+    })
+}
+
+/// The tokens of a system message that is the core alone: what every prompt of the operator begins with.
+pub(super) fn core_prefix(chat: &ChatModel, version: &Instruction) -> Result<Vec<u32>, SupportError> {
+    let messages = [
+        ChatMessage { role: "system".into(), content: version.core.clone() },
+        ChatMessage { role: "user".into(), content: "?".into() },
+    ];
+    let prompt = chat.prompt(&messages)?;
+    let end = prompt.message_ends.first().copied().unwrap_or(0).min(prompt.tokens.len());
+    Ok(prompt.tokens[..end].to_vec())
+}
