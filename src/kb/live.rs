@@ -82,7 +82,7 @@ impl Knowledge {
         progress: &mut dyn FnMut(IndexProgress),
     ) -> Result<(Self, IndexReport), KbError> {
         let started = Instant::now();
-        let pack = Pack::read(settings, Some(&desk_dir(state_dir)));
+        let pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
         let faults = pack.faults.clone();
         if !pack.is_usable() {
             return Err(KbError::Pack { dir: settings.dir.display().to_string(), faults });
@@ -114,7 +114,7 @@ impl Knowledge {
         let shared = &*self.shared;
         let _one_at_a_time = shared.reading.lock();
         let started = Instant::now();
-        let pack = Pack::read(&shared.settings, Some(&desk_dir(&shared.state_dir)));
+        let pack = Pack::read_with_desk(&shared.settings, Some(&desk_dir(&shared.state_dir)));
         let faults = pack.faults.clone();
         *shared.faults.write() = faults.clone();
         log_faults(&faults);

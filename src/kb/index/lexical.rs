@@ -18,8 +18,11 @@ use crate::kb::words::{Stems, compounds, is_stop, words};
 use crate::kb::{Chunk, KbError, SourceKind};
 
 /// What a hit in a field is worth, against 1 for the text.
-const TITLE: f32 = 2.0;
-const HEADING: f32 = 2.0;
+const TITLE: f32 = 1.5;
+/// The chunk's own heading tells it from the other chunks of its article.
+const HEADING: f32 = 3.0;
+/// Headings above its own.
+const ABOVE: f32 = 1.5;
 const TEXT: f32 = 1.0;
 const CODE: f32 = 0.6;
 const EXACT: f32 = 2.5;
@@ -50,6 +53,7 @@ struct LanguageFields {
     lang: String,
     title: Field,
     heading: Field,
+    above: Field,
     text: Field,
 }
 
@@ -88,6 +92,7 @@ fn schema(languages: &[String]) -> (Schema, Fields) {
                 lang: lang.clone(),
                 title: builder.add_text_field(&format!("title_{lang}"), stems.clone()),
                 heading: builder.add_text_field(&format!("heading_{lang}"), stems.clone()),
+                above: builder.add_text_field(&format!("above_{lang}"), stems.clone()),
                 text: builder.add_text_field(&format!("text_{lang}"), stems.clone()),
             })
             .collect(),
@@ -121,16 +126,23 @@ impl Lexical {
                 true => format!("{} {}", chunk.title, chunk.tags.join(" ")),
                 false => format!("{} {}", chunk.questions.join(" "), chunk.tags.join(" ")),
             };
-            let headings = chunk.headings.join(" ");
+            let (above, heading) = match chunk.headings.split_last() {
+                Some((own, above)) => (above.join(" "), own.as_str()),
+                None => (String::new(), ""),
+            };
             let mut document = TantivyDocument::new();
             document.add_u64(fields.ord, ord as u64);
             document.add_text(fields.kind, kind_name(chunk.kind));
             document.add_text(fields.scope, scope(chunk));
             document.add_text(own.title, stemmed(&title));
-            document.add_text(own.heading, stemmed(&headings));
+            document.add_text(own.heading, stemmed(heading));
+            document.add_text(own.above, stemmed(&above));
             document.add_text(own.text, stemmed(&readable));
             document.add_text(fields.code, words(&code).join(" "));
-            document.add_text(fields.exact, compounds(&format!("{title}\n{headings}\n{readable}\n{code}")).join(" "));
+            document.add_text(
+                fields.exact,
+                compounds(&format!("{title}\n{above}\n{heading}\n{readable}\n{code}")).join(" "),
+            );
             writer.add_document(document).map_err(failed)?;
         }
         writer.commit().map_err(failed)?;
@@ -186,6 +198,7 @@ impl Lexical {
             for stem in unique(chosen.iter().map(|word| stems.stem(word))) {
                 add(own.title, &stem, TITLE * weight);
                 add(own.heading, &stem, HEADING * weight);
+                add(own.above, &stem, ABOVE * weight);
                 add(own.text, &stem, TEXT * weight);
             }
         }

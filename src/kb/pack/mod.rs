@@ -41,13 +41,6 @@ pub struct Pack {
     pub(crate) paths: BTreeSet<String>,
 }
 
-impl Pack {
-    /// Reads and validates the whole folder. What is wrong stands in `faults`; what could be read is there all the same.
-    pub fn read(_settings: &crate::config::KnowledgeSettings) -> Self {
-        todo!()
-    }
-}
-
 /// `company.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

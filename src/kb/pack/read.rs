@@ -8,10 +8,14 @@ use super::{Article, FaqEntry, Fault, Pack, app_map, articles, company, faq, fil
 use crate::config::KnowledgeSettings;
 
 impl Pack {
-    /// Reads and checks the folder `settings.dir`. `desk` is the folder of entries that people added through the
-    /// console where the pack itself is read-only. Never fails: what is wrong stands in `faults`, and a pack with a
-    /// fatal one is not to be served.
-    pub fn read(settings: &KnowledgeSettings, desk: Option<&Path>) -> Self {
+    /// Reads and checks the folder `settings.dir`. Never fails: what is wrong stands in `faults`, what could be read is
+    /// there all the same, and a pack with a fatal fault is not to be served.
+    pub fn read(settings: &KnowledgeSettings) -> Self {
+        Self::read_with_desk(settings, None)
+    }
+
+    /// The same with the folder of entries that people added through the console where the pack is read-only.
+    pub fn read_with_desk(settings: &KnowledgeSettings, desk: Option<&Path>) -> Self {
         let limits = Limits { max_file_bytes: settings.max_file_bytes, max_files: settings.max_files };
         let mut files = match Files::open(&settings.dir, "", limits) {
             Ok(files) => files,

@@ -47,7 +47,7 @@ fn read_with(changes: &[(&str, &str)]) -> Pack {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &SMALL);
     write(dir.path(), changes);
-    Pack::read(&settings(dir.path()), None)
+    Pack::read(&settings(dir.path()))
 }
 
 fn has(pack: &Pack, path: &str, line: usize, fatal: bool, words: &str) {
@@ -104,7 +104,7 @@ fn every_fault_is_told_with_its_line_not_only_the_first() {
 fn a_pack_without_operators_says_what_to_write() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &[SMALL[0], SMALL[3]]);
-    let pack = Pack::read(&settings(dir.path()), None);
+    let pack = Pack::read(&settings(dir.path()));
     has(&pack, "operators", 0, true, "operators/NAME/operator.toml");
 }
 
@@ -118,15 +118,15 @@ fn files_that_cannot_be_trusted_are_faults_and_never_read() {
     std::os::unix::fs::symlink(outside.path(), dir.path().join("articles/folder")).unwrap();
     fs::write(dir.path().join("articles/latin.md"), b"# ok\nline\ncaf\xe9\n").unwrap();
     fs::write(dir.path().join("articles/huge.md"), "x".repeat(5000)).unwrap();
-    let pack = Pack::read(&KnowledgeSettings { max_file_bytes: 4000, ..settings(dir.path()) }, None);
+    let pack = Pack::read(&KnowledgeSettings { max_file_bytes: 4000, ..settings(dir.path()) });
     has(&pack, "articles/secret.md", 0, true, "leads out of the pack");
     has(&pack, "articles/folder", 0, true, "leads out of the pack");
     has(&pack, "articles/latin.md", 3, true, "not UTF-8");
     has(&pack, "articles/huge.md", 0, true, "the limit is 4000");
     assert_eq!(pack.articles.len(), 1);
-    let pack = Pack::read(&KnowledgeSettings { max_files: 3, ..settings(dir.path()) }, None);
+    let pack = Pack::read(&KnowledgeSettings { max_files: 3, ..settings(dir.path()) });
     assert!(pack.faults.iter().any(|f| f.fatal && f.reason.contains("more than 3 files")));
-    let pack = Pack::read(&settings(&dir.path().join("nothing")), None);
+    let pack = Pack::read(&settings(&dir.path().join("nothing")));
     assert!(!pack.is_usable());
 }
 
@@ -160,7 +160,7 @@ fn what_people_added_at_the_desk_replaces_the_packs_own_answer() {
     );
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &SMALL);
-    let pack = Pack::read(&settings(dir.path()), Some(desk.path()));
+    let pack = Pack::read_with_desk(&settings(dir.path()), Some(desk.path()));
     assert_eq!(pack.faq.len(), 1);
     assert_eq!((pack.faq[0].answer.as_str(), pack.faq[0].path.as_str()), ("Cut the tape.", "desk/faq.jsonl"));
 }
