@@ -1,0 +1,84 @@
+//! Starting, health, stopping.
+
+use std::process::Command;
+
+use serde_json::json;
+
+use super::server::{CHAT_MODEL, Server, arguments, user};
+
+#[tokio::test]
+async fn a_starting_server_is_live_but_not_ready_and_says_so_in_the_error_shape() {
+    let server = Server::spawn("");
+    assert_eq!(server.get("/health/live").await.status, 200);
+    let reply = server.get("/health/ready").await;
+    reply.error(503, "not_ready", None);
+    assert_eq!(reply.header("retry-after"), "2");
+    server.ask("support", "hello").await.error(503, "not_ready", None);
+    server.wait_for("ready after");
+    assert_eq!(server.get("/health/ready").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_stopping_server_finishes_the_answer_it_is_giving() {
+    let mut server = Server::start("");
+    let request = json!({"model": CHAT_MODEL, "messages": [user("Write a long story about a kettle.")],
+        "stream": true, "max_tokens": 60, "temperature": 0, "logit_bias": {"2": -100}});
+    let response = reqwest::Client::new()
+        .post(server.url("/v1/chat/completions"))
+        .header("content-type", "application/json")
+        .body(request.to_string())
+        .send()
+        .await
+        .unwrap();
+    server.begin_stop();
+    let text = response.text().await.unwrap();
+    assert!(text.contains("\"finish_reason\":\"length\"") && text.ends_with("data: [DONE]\n\n"), "{text}");
+    server.stop();
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_after_a_restart() {
+    let server = Server::start("");
+    let first = server.ask("support", "How do I change the color of the lid?").await;
+    let id = first.header("x-conversation-id").to_string();
+    let server = Server::again(server.stop());
+    let extra = json!({"metadata": {"conversation_id": id}});
+    let second = server.chat("support", json!([user("And how long is the warranty?")]), extra).await;
+    assert!(second.content().contains("24 months"), "{}", second.text());
+    assert_eq!(second.header("x-conversation-id"), id);
+}
+
+#[test]
+fn a_public_address_without_keys_is_refused_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("firstline.toml"), "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_firstline"))
+        .args(arguments(dir.path()))
+        .args(["--host", "0.0.0.0", "--port", "0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && said.contains("allow_open"), "{said}");
+}
+
+#[test]
+fn a_pack_that_is_not_there_ends_the_start_with_its_name() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("firstline.toml"), "").unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_firstline"))
+        .args(arguments(dir.path()))
+        .args(["--port", "0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    let pack = dir.path().join("kb");
+    assert!(!output.status.success() && said.contains(pack.to_str().unwrap()), "{said}");
+}
+
+#[tokio::test]
+async fn no_word_of_a_customer_reaches_the_log_at_the_default_level() {
+    let server = Server::start("");
+    server.ask("support", "my zanzibarquux is broken, how do I set the boiling temperature?").await;
+    server.chat(CHAT_MODEL, json!([user("say zanzibarquux")]), json!({"max_tokens": 3})).await;
+    assert!(!server.log().contains("zanzibarquux"), "{}", server.log());
+}

@@ -1,0 +1,18 @@
+//! Black-box tests: the real program, real models, real clients, through the socket. One module a feature.
+//!
+//! They need the starter models; without them every test fails with the command that fetches them.
+
+mod async_openai_client;
+mod conversations;
+mod disconnect;
+mod embeddings;
+mod errors;
+mod kb_files;
+mod keys;
+mod lifecycle;
+mod page;
+mod python_client;
+mod raw_chat;
+mod server;
+mod streaming;
+mod support_chat;

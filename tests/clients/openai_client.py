@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Runs the official `openai` client against a Firstline server: chat, streams, embeddings, models, every error case.
+
+Usage: openai_client.py BASE_URL CHAT_MODEL EMBED_MODEL   (the black-box tests call it)
+"""
+import sys
+
+import openai
+
+if len(sys.argv) != 4 or "--help" in sys.argv:
+    sys.exit(__doc__)
+BASE, CHAT, EMBED = sys.argv[1:]
+client = openai.OpenAI(base_url=BASE, api_key="unused", max_retries=0, timeout=120)
+HANDOFF = {"type": "function", "function": {"name": "transfer_to_human", "parameters": {"type": "object", "properties": {}}}}
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+def chat():
+    answer = client.chat.completions.create(model="support", messages=user("How do I change the color of the lid?"))
+    assert "Settings → Lid → Color" in answer.choices[0].message.content, answer
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model_extra["support"]["action"] == "answer", answer.model_extra
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
+def chat_with_parts_and_options():
+    parts = [{"type": "text", "text": "What is the capital"}, {"type": "text", "text": "of France?"}]
+    answer = client.chat.completions.create(
+        model=CHAT, messages=[{"role": "developer", "content": "Be brief."}, {"role": "user", "content": parts}],
+        temperature=0, top_p=1, seed=1, max_completion_tokens=12, stop=["\n\n"], presence_penalty=0, frequency_penalty=0,
+        user="u", store=False, metadata={"a": "b"}, logprobs=True, top_logprobs=2, n=1,
+        extra_body={"top_k": 5, "min_p": 0.01, "repetition_penalty": 1.0})
+    assert "Paris" in answer.choices[0].message.content, answer
+    assert len(answer.choices[0].logprobs.content[0].top_logprobs) == 2
+    assert answer.usage.prompt_tokens_details.cached_tokens is not None
+
+
+def raw_response_headers():
+    raw = client.chat.completions.with_raw_response.create(model="support", messages=user("How long is the warranty?"))
+    conversation = raw.headers["x-conversation-id"]
+    assert raw.headers["x-support-action"] == "answer", dict(raw.headers)
+    again = client.chat.completions.with_raw_response.create(
+        model="support", messages=user("And how do I change the color of the lid?"), metadata={"conversation_id": conversation})
+    assert again.headers["x-conversation-id"] == conversation
+    assert "Lid" in again.parse().choices[0].message.content
+
+
+def stream():
+    chunks = list(client.chat.completions.create(
+        model=CHAT, messages=user("What is the capital of France?"), temperature=0, max_tokens=12, stream=True,
+        stream_options={"include_usage": True}))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert "Paris" in text, text
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].usage.completion_tokens > 0 and not chunks[-1].choices
+
+
+def support_stream():
+    chunks = list(client.chat.completions.create(
+        model="support", messages=user("How do I start the kettle from a script?"), stream=True))
+    text = "".join(c.choices[0].delta.content or "" for c in chunks)
+    assert 'curl -X POST https://api.kettlewood.example/v1/boil \\\n  -H "Authorization: Bearer TOKEN"\n' in text, text
+    assert chunks[-1].choices[0].finish_reason == "stop" and chunks[-1].model_extra["support"]["action"] == "answer"
+
+
+def stream_helper():
+    with client.chat.completions.stream(model=CHAT, messages=user("Hello"), max_tokens=5, temperature=0) as events:
+        for _ in events:
+            pass
+        # A helper of the client that keeps a strict account of chunks.
+        assert events.get_final_completion is not None
+
+
+def tool_call():
+    for streamed in (False, True):
+        answer = client.chat.completions.create(
+            model="support", messages=user("Please refund my payment."), tools=[HANDOFF], stream=streamed)
+        if streamed:
+            chunks = list(answer)
+            calls = [call for c in chunks for call in (c.choices[0].delta.tool_calls or [])]
+            assert chunks[-1].choices[0].finish_reason == "tool_calls"
+        else:
+            calls = answer.choices[0].message.tool_calls
+            assert answer.choices[0].finish_reason == "tool_calls", answer
+        assert calls[0].function.name == "transfer_to_human" and calls[0].id
+
+
+def embeddings():
+    # The client asks for base64 by itself and decodes it.
+    default = client.embeddings.create(model=EMBED, input=["a kettle", "a lid"])
+    floats = client.embeddings.create(model=EMBED, input=["a kettle", "a lid"], encoding_format="float")
+    assert len(default.data) == 2 and len(default.data[0].embedding) == 384
+    worst = max(abs(a - b) for a, b in zip(default.data[0].embedding, floats.data[0].embedding))
+    assert worst < 1e-6, worst
+    assert default.usage.prompt_tokens > 0
+
+
+def models():
+    ids = [model.id for model in client.models.list()]
+    assert {"support", "ann", "bob", CHAT, EMBED} <= set(ids), ids
+    assert client.models.retrieve("support").id == "support"
+
+
+def errors():
+    def refused(kind, status, code, **request):
+        try:
+            client.chat.completions.create(**{"model": CHAT, "messages": user("hi"), "max_tokens": 1, **request})
+        except kind as error:
+            assert error.status_code == status and error.code == code, (error.status_code, error.code, error)
+            assert error.request_id, "every error has a request id"
+            return
+        raise AssertionError(f"{code} was not raised for {request.keys()}")
+
+    bad, missing = openai.BadRequestError, openai.NotFoundError
+    refused(missing, 404, "model_not_found", model="nobody")
+    refused(missing, 404, "conversation_not_found", model="support", metadata={"conversation_id": "nobody's"})
+    refused(bad, 400, "context_length_exceeded", messages=user("kettle " * 9000))
+    refused(bad, 400, "context_length_exceeded", max_tokens=100_000)
+    refused(bad, 400, "invalid_value", temperature=3)
+    refused(bad, 400, "invalid_value", messages=[])
+    refused(bad, 400, "invalid_value", stop=["a"] * 5)
+    refused(bad, 400, "unsupported_parameter", n=2)
+    refused(bad, 400, "unsupported_parameter", response_format={"type": "json_object"})
+    refused(bad, 400, "unsupported_parameter", tools=[{"type": "function", "function": {"name": "weather"}}])
+    refused(bad, 400, "unsupported_parameter", store=True)
+    refused(bad, 400, "unknown_parameter", extra_body={"colour": "red"})
+    refused(bad, 400, "unsupported_parameter", messages=[
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,"}}]}])
+    refused(openai.APIStatusError, 413, "body_too_large", messages=user("a" * (3 << 20)))
+    for extra, code in (({"dimensions": 64}, "unsupported_parameter"), ({"input": [[1, 2]]}, "unsupported_parameter")):
+        try:
+            client.embeddings.create(**{"model": EMBED, "input": "a", **extra})
+            raise AssertionError(code)
+        except bad as error:
+            assert error.code == code
+    # A stream that is refused is refused before it begins.
+    refused(bad, 400, "context_length_exceeded", messages=user("kettle " * 9000), stream=True)
+
+
+for case in (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
+             embeddings, models, errors):
+    case()
+    print("ok", case.__name__)
