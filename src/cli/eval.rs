@@ -45,12 +45,11 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let public_url = ask::public_url(settings);
     let report = super::block_on(async { Ok(eval::run(&support, &dialogues, &public_url, &mut progress).await?) })?;
     let share = |part: usize, all: usize| if all == 0 { 1.0 } else { part as f64 / all as f64 };
-    let correct = share(report.correct(), all);
+    let correct = share(report.outcome_correct(), all);
     let (answered, answerable) = report.answered();
     let answered_share = share(answered, answerable);
-    println!("\noutcome as expected  {} of {all} ({:.1} %)", report.correct(), 100.0 * correct);
-    println!("answerable answered  {answered} of {answerable} ({:.1} %)", 100.0 * answered_share);
-    println!("time                 {:.1} s", report.seconds);
+    println!("\n{}\ntime                  {:.1} s", report.table(), report.seconds);
+    report.unsupported().iter().for_each(|fact| println!("unsupported: {fact}"));
     if let Some(path) = &args.report {
         let text = serde_json::to_string_pretty(&report)?;
         std::fs::write(path, text).with_context(|| path.display().to_string())?;

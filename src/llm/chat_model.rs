@@ -56,11 +56,13 @@ impl ChatModel {
     pub fn load(id: &str, path: &Path, settings: &EngineSettings) -> Result<Self, LlmError> {
         let load_error = |error: ModelError| LlmError::Load(error.to_string());
         let tokenizer = Arc::new(ChatTokenizer::from_gguf(path).map_err(load_error)?);
-        let template = tokenizer.chat_template().map(|source| ChatTemplate::new(source, template_tokens(&tokenizer)));
+        let template =
+            tokenizer.chat_template().map(|source| ChatTemplate::new(source, template_tokens(&tokenizer, source)));
         let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let hash = file_hash(path).map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let decoder = Decoder::load(path, settings).map_err(load_error)?;
-        let options = options(settings, decoder.trained_context(), decoder.kv_blocks())?;
+        let vocab = decoder.vocab().min(tokenizer.vocab());
+        let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
         let inner = Inner { id: id.into(), hash, settings: settings.clone(), tokenizer, template, engine };
         Ok(Self { inner: Arc::new(inner) })
@@ -87,7 +89,7 @@ impl ChatModel {
     pub fn prompt(&self, messages: &[ChatMessage]) -> Result<Prompt, LlmError> {
         match &self.inner.template {
             Some(template) => template.prompt(messages, self.inner.tokenizer.as_ref()),
-            None => Err(LlmError::Template("this model's file has none; use an instruct model".into())),
+            None => Err(LlmError::Template("the model's file has no template; use an instruct model".into())),
         }
     }
 
@@ -189,13 +191,19 @@ impl ChatModel {
     }
 }
 
-fn template_tokens(tokenizer: &ChatTokenizer) -> TemplateTokens {
+/// What a template must know of the vocabulary. Its control tokens are those that `parse_special` makes a difference for,
+/// and those that the template's source spells: some files mark the borders of turns as ordinary added words.
+fn template_tokens(tokenizer: &ChatTokenizer, source: &str) -> TemplateTokens {
     let spelling = |token: Option<u32>| token.map(|t| tokenizer.token_text(t)).unwrap_or_default();
     let is_control = |token: u32, text: &str| {
         // Encoding each of 150,000 tokens twice takes seconds; only these can differ.
-        let candidate = tokenizer.token_bytes(token).is_empty() || text.starts_with(['<', '[']);
+        let bracketed = text.starts_with(['<', '[']) && text.ends_with(['>', ']']) && text.len() > 2;
+        let candidate = bracketed || tokenizer.token_bytes(token).is_empty();
         let encode = |special| tokenizer.encode(text, special).unwrap_or_default();
-        candidate && !text.is_empty() && encode(true) == [token] && encode(false) != [token]
+        candidate
+            && !text.is_empty()
+            && encode(true) == [token]
+            && (encode(false) != [token] || (bracketed && source.contains(text)))
     };
     TemplateTokens {
         bos: spelling(tokenizer.bos()),
@@ -210,7 +218,12 @@ fn template_tokens(tokenizer: &ChatTokenizer) -> TemplateTokens {
 }
 
 /// The engine's limits for a model with `trained` tokens of context and `kv_blocks` blocks of cache.
-fn options(settings: &EngineSettings, trained: usize, kv_blocks: usize) -> Result<EngineOptions, LlmError> {
+fn options(
+    settings: &EngineSettings,
+    trained: usize,
+    kv_blocks: usize,
+    vocab: usize,
+) -> Result<EngineOptions, LlmError> {
     let room = kv_blocks * BLOCK_TOKENS;
     if room < 2 * BLOCK_TOKENS {
         return Err(LlmError::Load(format!("engine.kv_mib is {}: that holds only {room} tokens", settings.kv_mib)));
@@ -234,6 +247,7 @@ fn options(settings: &EngineSettings, trained: usize, kv_blocks: usize) -> Resul
         limits,
         max_waiting: settings.max_waiting,
         context_tokens: wanted.min(room),
+        vocab,
         step_time: Duration::from_millis(settings.step_ms),
     })
 }

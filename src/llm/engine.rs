@@ -49,6 +49,8 @@ pub(crate) struct EngineOptions {
     pub limits: StepLimits,
     pub max_waiting: usize,
     pub context_tokens: usize,
+    /// Tokens that have a text. A model may give more logits than that: padding, which is never drawn.
+    pub vocab: usize,
     /// How long a step should take at most while sequences decode.
     pub step_time: Duration,
 }
@@ -65,6 +67,7 @@ struct Engine<M> {
     table: Arc<dyn TokenTable>,
     scheduler: Scheduler,
     pacer: Pacer,
+    vocab: usize,
     answers: HashMap<SequenceId, Answer>,
     pinning: HashMap<SequenceId, Pinning>,
     /// Kept prefixes' blocks, by name.
@@ -89,7 +92,7 @@ pub(crate) fn start<M: StepModel>(
     let (commands, receiver) = mpsc::channel();
     let shared = Arc::new(Shared::default());
     let limits = RequestLimits {
-        vocab: model.vocab(),
+        vocab: options.vocab,
         context_tokens: options.context_tokens,
         max_running: options.limits.max_running,
         max_waiting: options.max_waiting,
@@ -99,6 +102,7 @@ pub(crate) fn start<M: StepModel>(
         pacer: Pacer::new(options.step_time.as_secs_f64(), options.limits.chunk_tokens),
         model,
         table,
+        vocab: options.vocab,
         answers: HashMap::new(),
         pinning: HashMap::new(),
         pinned: HashMap::new(),
@@ -329,6 +333,7 @@ impl<M: StepModel> Engine<M> {
     fn draw(&mut self, id: SequenceId, mut logits: Vec<f32>) -> Result<(), LlmError> {
         let Some(answer) = self.answers.get_mut(&id) else { return Ok(()) };
         let first = !answer.has_tokens();
+        logits.truncate(self.vocab);
         let token = answer.draw(&mut logits, self.table.as_ref())?;
         let length = self.scheduler.push_token(id, token);
         self.stats.generated_tokens += 1;

@@ -14,7 +14,22 @@
 //! 5. `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
 //!    caller's end of the channel. Dropping a [`Generation`] frees its blocks before the next step.
 //!
-//! `prefix_store.rs` saves pins in the state directory; `chat_model.rs` puts all together.
+//! `prefix_store.rs` saves pins in the state directory; `chat_model.rs` puts all together:
+//!
+//! ```no_run
+//! use firstline::config::EngineSettings;
+//! use firstline::llm::{ChatMessage, ChatModel, GenerateRequest};
+//!
+//! # async fn example() -> Result<(), firstline::llm::LlmError> {
+//! let model = ChatModel::load("starter", "model.gguf".as_ref(), &EngineSettings::default())?;
+//! let question = ChatMessage { role: "user".into(), content: "Hello!".into() };
+//! let prompt = model.prompt(&[question])?.tokens;
+//! let request = GenerateRequest { prompt, max_tokens: 50, ..GenerateRequest::default() };
+//! let (text, reason, usage) = model.generate(request)?.finish().await?;
+//! println!("{text} ({reason:?}, {} tokens)", usage.completion_tokens);
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! [`BLOCK_TOKENS`]: crate::model::BLOCK_TOKENS
 

@@ -33,7 +33,7 @@ pub(crate) trait TextEncoder {
 pub(crate) struct TemplateTokens {
     pub bos: String,
     pub eos: String,
-    /// Spellings of all control tokens: whatever `parse_special` makes a difference for.
+    /// Spellings that must not become tokens in contents.
     pub control: Vec<String>,
     /// The BOS token, where prompts start with it.
     pub leading_bos: Option<u32>,
@@ -170,14 +170,18 @@ impl ChatTemplate {
         let mut parts = Parts::new(messages);
         let mut from = 0;
         for control in self.control.find_iter(text).map(Some).chain([None]) {
-            let (plain, marks) = without_marks(&text[from..control.map_or(text.len(), |c| c.start())]);
-            let begin = tokens.len();
-            tokens.extend(encode(&plain, false)?);
-            for (at, mark) in marks {
-                // A token across the mark belongs to what follows it.
-                let before = encode(&plain[..at], false)?;
-                let common = before.iter().zip(&tokens[begin..]).take_while(|(a, b)| a == b).count();
-                parts.note(mark, begin + common);
+            let plain = &text[from..control.map_or(text.len(), |c| c.start())];
+            // Encoded apart, the halves of a broken spelling cannot become one token again.
+            for part in plain.split(BROKEN) {
+                let (plain, marks) = without_marks(part);
+                let begin = tokens.len();
+                tokens.extend(encode(&plain, false)?);
+                for (at, mark) in marks {
+                    // A token across the mark belongs to what follows it.
+                    let before = encode(&plain[..at], false)?;
+                    let common = before.iter().zip(&tokens[begin..]).take_while(|(a, b)| a == b).count();
+                    parts.note(mark, begin + common);
+                }
             }
             if let Some(control) = control {
                 tokens.extend(encode(&text[control.range()], true)?);
@@ -206,7 +210,7 @@ fn without_marks(text: &str) -> (String, Vec<(usize, Mark)>) {
     let mut plain = String::with_capacity(text.len());
     let mut marks = Vec::new();
     let mut rest = text;
-    while let Some(at) = rest.find([OPEN, NUMBERED, CLOSE, BROKEN]) {
+    while let Some(at) = rest.find([OPEN, NUMBERED, CLOSE]) {
         plain.push_str(&rest[..at]);
         let mark = rest[at..].chars().next().unwrap_or(OPEN);
         rest = &rest[at + mark.len_utf8()..];

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::text;
+use super::{sound, text};
 use crate::kb::pack::{AppEntry, Pack};
 use crate::kb::{Asset, Chunk, SourceKind};
 
@@ -19,6 +19,8 @@ pub struct Lexicon {
     /// Folded words by first letter, with counts, for spelling.
     spelling: HashMap<char, Vec<(String, usize)>>,
     known: HashSet<String>,
+    /// Latin names by how they sound in Russian.
+    sounds: HashMap<String, String>,
     pub questions: Vec<Question>,
     pub places: Vec<Place>,
 }
@@ -78,6 +80,9 @@ impl Lexicon {
                 lexicon.spelling.entry(first).or_default().push((word.clone(), count));
                 lexicon.known.insert(word);
             }
+        }
+        for name in lexicon.names.keys().filter(|n| !text::is_cyrillic(n) && n.chars().count() > 2) {
+            lexicon.sounds.insert(sound::of(name), name.clone());
         }
         lexicon.spelling.values_mut().for_each(|words| words.sort());
         for chunk in chunks.iter().filter(|c| matches!(c.kind, SourceKind::Faq | SourceKind::Example)) {
@@ -164,7 +169,15 @@ impl Lexicon {
 
     fn nearest(&self, folded: &str) -> Option<String> {
         let length = folded.chars().count();
-        if length < 5 || self.knows(folded) || text::is_stop(folded) {
+        if length < 3 || self.knows(folded) || text::is_stop(folded) {
+            return None;
+        }
+        if text::is_cyrillic(folded)
+            && let Some(name) = self.latin_name(folded)
+        {
+            return Some(name);
+        }
+        if length < 5 {
             return None;
         }
         let limit = if length >= 8 { 2 } else { 1 };
@@ -178,17 +191,65 @@ impl Lexicon {
     }
 }
 
+impl Lexicon {
+    /// The Latin name that a Cyrillic word spells by ear: "вордпресс", "реакте".
+    fn latin_name(&self, folded: &str) -> Option<String> {
+        if let Some(name) = sound::spoken(folded) {
+            return Some(self.written(&text::fold(name)).unwrap_or(name).to_string());
+        }
+        for spelling in [folded.to_string(), text::stem(folded)] {
+            let key = sound::of(&spelling);
+            if key.chars().count() < 3 {
+                continue;
+            }
+            if let Some(name) = self.sounds.get(&key) {
+                return Some(self.written(name).unwrap_or(name).to_string());
+            }
+            if key.chars().count() >= 5 {
+                let near = self.sounds.iter().filter(|(sound, _)| sound.chars().next() == key.chars().next());
+                let near = near.filter_map(|(sound, name)| text::edit_distance(&key, sound, 1).map(|d| (d, name)));
+                if let Some((_, name)) = near.min() {
+                    return Some(self.written(name).unwrap_or(name).to_string());
+                }
+            }
+        }
+        None
+    }
+}
+
 /// All that a reader sees of a chunk, its questions and link texts included.
 pub fn readable(chunk: &Chunk) -> String {
     let mut all =
         format!("{}\n{}\n{}\n{}", chunk.title, chunk.headings.join("\n"), chunk.questions.join("\n"), chunk.text);
     for asset in &chunk.assets {
-        if let Asset::Table { text, .. } = asset {
-            all.push('\n');
-            all.push_str(text);
+        match asset {
+            Asset::Table { text, .. } => {
+                all.push('\n');
+                all.push_str(text);
+            }
+            Asset::Code { language, .. } if !language.is_empty() => {
+                all.push('\n');
+                all.push_str(code_language(language));
+            }
+            _ => {}
         }
     }
     all
+}
+
+/// A fence's language as people call it.
+pub fn code_language(fence: &str) -> &str {
+    match fence {
+        "js" | "jsx" | "mjs" => "JavaScript",
+        "ts" | "tsx" => "TypeScript",
+        "py" => "Python",
+        "sh" | "bash" | "shell" | "console" => "shell",
+        "kt" | "kts" => "Kotlin",
+        "yml" => "YAML",
+        "html" => "HTML",
+        "php" => "PHP",
+        other => other,
+    }
 }
 
 /// Counts how often each word is written with a capital letter inside a sentence, and how often without.

@@ -36,6 +36,7 @@ pub mod retrieve;
 pub mod route;
 pub mod rules;
 mod service;
+pub mod sound;
 mod stream;
 pub mod text;
 pub mod tone;

@@ -94,6 +94,11 @@ impl Support {
         self.inner.pin_cores(&snapshot, state_dir).await
     }
 
+    /// The knowledge that answers come from.
+    pub fn knowledge(&self) -> &Knowledge {
+        &self.inner.knowledge
+    }
+
     /// (name, display name) of each operator, for `/v1/models`.
     pub fn operators(&self) -> Vec<(String, String)> {
         let snapshot = self.inner.knowledge.snapshot();

@@ -1,6 +1,5 @@
 //! Words, stems, sentences and languages of customers' and packs' texts, Russian and English first.
 
-use std::collections::HashMap;
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
@@ -271,13 +270,35 @@ pub fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     rows.last().and_then(|r| r.last().copied()).filter(|&d| d <= limit)
 }
 
-/// Counts of each item.
-pub fn counts<'a>(items: impl Iterator<Item = &'a str>) -> HashMap<&'a str, usize> {
-    let mut counts = HashMap::new();
-    for item in items {
-        *counts.entry(item).or_default() += 1;
+/// True where a text of single-spaced words with a space at either end has one of the phrases, parted by `|`.
+/// A phrase ends where a word ends, unless it ends in `*`; white space around a phrase does not count.
+pub fn has_any(padded: &str, phrases: &str) -> bool {
+    phrases.split('|').map(str::trim).filter(|p| !p.is_empty()).any(|phrase| {
+        let mut rest = padded;
+        let stem = phrase.trim_end_matches('*');
+        let first = stem.split('*').next().unwrap_or(stem);
+        while let Some(at) = rest.find(first) {
+            let starts = rest[..at].ends_with(' ');
+            let after = &rest[at + first.len()..];
+            if starts && tail_fits(after, &stem[first.len()..], phrase.ends_with('*')) {
+                return true;
+            }
+            let step = first.chars().next().map_or(1, char::len_utf8);
+            rest = &rest[at + step..];
+        }
+        false
+    })
+}
+
+/// Whether what follows a phrase's first part goes on as the phrase does: `tail` is empty or begins with `*`.
+fn tail_fits(after: &str, tail: &str, open: bool) -> bool {
+    let Some(next) = tail.strip_prefix('*') else { return open || after.starts_with(' ') };
+    let word_end = after.find(' ').unwrap_or(after.len());
+    let part = next.split('*').next().unwrap_or(next);
+    match after[word_end..].strip_prefix(part) {
+        Some(rest) => tail_fits(rest, &next[part.len()..], open),
+        None => false,
     }
-    counts
 }
 
 #[cfg(test)]
@@ -315,6 +336,13 @@ mod tests {
         assert_eq!(content_stems("How do I turn off the sound?"), content_stems("disable sound please"));
         assert_eq!(content_stems("как поменять цвет"), content_stems("Изменить цвета"));
         assert_ne!(content_stems("удалить рабочее пространство"), content_stems("восстановить рабочее пространство"));
+    }
+
+    #[test]
+    fn phrases_match_at_words_ends_unless_they_are_open() {
+        let padded = " дайте искусственный интеллект оператору ";
+        assert!(has_any(padded, "нет|оператор*") && !has_any(padded, "оператор") && !has_any(padded, "ператору"));
+        assert!(has_any(padded, "искусственн* интеллект*"));
     }
 
     #[test]

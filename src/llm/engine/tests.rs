@@ -33,7 +33,8 @@ impl StepModel for Fake {
         self.memory.len()
     }
     fn vocab(&self) -> usize {
-        VOCAB
+        // One logit of padding, the highest of all.
+        VOCAB + 1
     }
     fn step(&mut self, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
         if let Some(gate) = &self.gate {
@@ -58,7 +59,8 @@ impl StepModel for Fake {
                 (0..VOCAB as u32).map(|t| (hash.wrapping_mul(t + 1) % 97) as f32 / 20.0).collect();
             // The special tokens never come up by themselves.
             logits[END as usize] = -50.0;
-            logits[FAILS as usize..].fill(if s.tokens.contains(&GIVES_NAN) { f32::NAN } else { -50.0 });
+            logits.push(100.0);
+            logits[FAILS as usize..VOCAB].fill(if s.tokens.contains(&GIVES_NAN) { f32::NAN } else { -50.0 });
             logits
         };
         Ok(batch.iter().map(row).collect())
@@ -111,7 +113,7 @@ fn rig_with(blocks: usize, gated: bool, options: EngineOptions) -> Rig {
 
 fn options() -> EngineOptions {
     let limits = StepLimits { step_tokens: 128, chunk_tokens: 32, max_running: 8 };
-    EngineOptions { limits, max_waiting: 8, context_tokens: 2000, step_time: Duration::from_millis(100) }
+    EngineOptions { limits, max_waiting: 8, context_tokens: 2000, vocab: VOCAB, step_time: Duration::from_millis(100) }
 }
 
 fn rig(blocks: usize) -> Rig {
