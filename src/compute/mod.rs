@@ -1,1 +1,55 @@
 //! The operations that models are written in, and the machines they run on.
+//!
+//! A model in [`crate::model`] is a list of coarse steps: embed these tokens, normalise and project, rotate and
+//! store keys and values, attend, run the gated MLP, give the head's logits. Each step is one method of the
+//! [`Backend`] trait. A backend chooses how its weights lie in memory and where activations live; the model never
+//! sees either.
+//!
+//! Words:
+//! - *rows*: a matrix of activations, one row per token of the step, in step order ([`Backend::Rows`]).
+//! - *packed matrix*: a weight as it lies in a model file ([`PackedMatrix`]): bytes in one of the [`Format`]s.
+//! - *span*: one sequence's share of a step ([`Span`]); the linear operations see all spans' rows as one matrix,
+//!   attention works span by span.
+//! - *KV pool*: keys and values of all sequences, in blocks of [`BLOCK_TOKENS`] tokens. The caller says which block
+//!   holds which positions; the pool knows no sequences.
+//!
+//! There is one backend so far, [`candle::CandleBackend`]: candle's tensors and quantized products on CPU or CUDA,
+//! with plain kernels of our own for the two things that candle does slowly on CPUs (attention over blocks, and
+//! products with widened weights). All results are deterministic: a row's numbers do not depend on which rows
+//! share its step, up to the rounding of the matrix product.
+
+mod backend;
+pub mod candle;
+mod gate;
+mod lanes;
+mod mapped;
+mod paged;
+mod panels;
+mod parallel;
+mod rope;
+mod weights;
+
+pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
+pub use mapped::MappedFile;
+pub use rope::{Rope, RopeKind, RopeRows};
+pub use weights::{Format, PackedMatrix};
+
+/// Tokens in one KV block.
+pub const BLOCK_TOKENS: usize = 32;
+
+/// What can go wrong in a backend.
+#[derive(Debug, thiserror::Error)]
+pub enum ComputeError {
+    /// The settings ask for something that this build or machine does not have.
+    #[error("{0}")]
+    Unsupported(String),
+    /// A weight does not have the shape or format that the operation needs.
+    #[error("{name}: {reason}")]
+    Weight { name: String, reason: String },
+    /// A step that cannot be run: a block out of range, a wrong length.
+    #[error("{0}")]
+    Step(String),
+    /// The tensor library failed (out of device memory, say).
+    #[error("the tensor library failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+}

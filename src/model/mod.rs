@@ -1,16 +1,46 @@
 //! Weights to numbers: GGUF files, tokenizers, model specs and the decoder's forward pass.
 //!
 //! A decoder knows tokens, positions and KV blocks. It does not know requests, customers or text.
+//!
+//! From file to logits: [`Gguf`] opens a file and checks it; [`ModelSpec`] reads which transformer it is;
+//! [`Decoder`] takes its weights to a [`Backend`](crate::compute::Backend) and runs steps; [`ChatTokenizer`] is built
+//! from the same file. A *step* is a mixed batch: any number of sequences, each with some new tokens (one for a
+//! decode, many for a chunk of a prompt), each with the table of its KV blocks. Who owns which block is decided in
+//! [`crate::llm`].
+//!
+//! ```no_run
+//! # fn main() -> Result<(), firstline::model::ModelError> {
+//! use firstline::model::{ChatTokenizer, Decoder, StepSequence, WantLogits};
+//!
+//! let path = std::path::Path::new("model.gguf");
+//! let tokenizer = ChatTokenizer::from_gguf(path)?;
+//! let mut decoder = Decoder::load(path, &Default::default())?;
+//! let tokens = tokenizer.encode("The sky is", false)?;
+//! let step = StepSequence { tokens: &tokens, start: 0, blocks: &[0], logits: WantLogits::Last };
+//! let logits = &decoder.step(&[step])?[0];
+//! let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
+//! println!("{}", tokenizer.token_text(best.unwrap_or(0) as u32));
+//! # Ok(())
+//! # }
+//! ```
 
-use std::path::Path;
+mod decoder;
+mod gguf;
+mod spec;
+mod tokenizer;
 
-use crate::config::EngineSettings;
+pub use decoder::Decoder;
+pub use gguf::Gguf;
+pub use spec::{Architecture, ModelSpec};
+pub use tokenizer::ChatTokenizer;
+
+use crate::compute::ComputeError;
 
 /// Index of one KV block in the pool. The decoder owns the memory; `llm/` decides who uses which block.
 pub type BlockId = u32;
 
 /// Tokens in one KV block.
-pub const BLOCK_TOKENS: usize = 32;
+pub const BLOCK_TOKENS: usize = crate::compute::BLOCK_TOKENS;
 
 /// For which of its tokens a sequence wants logits from a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,87 +62,28 @@ pub struct StepSequence<'a> {
     pub start: usize,
     /// Block table that covers positions `0..start + tokens.len()`.
     pub blocks: &'a [BlockId],
+    /// Which rows of logits the step is to give.
     pub logits: WantLogits,
-}
-
-/// A loaded decoder: weights and the KV pool.
-pub struct Decoder {}
-
-impl Decoder {
-    /// Loads a GGUF file and allocates `kv_mib` of KV blocks.
-    pub fn load(_path: &Path, _settings: &EngineSettings) -> Result<Self, ModelError> {
-        todo!()
-    }
-    /// Number of KV blocks in the pool.
-    pub fn kv_blocks(&self) -> usize {
-        todo!()
-    }
-    pub fn vocab(&self) -> usize {
-        todo!()
-    }
-    /// The longest sequence the model was trained for.
-    pub fn trained_context(&self) -> usize {
-        todo!()
-    }
-    /// Runs one mixed batch. For each sequence: rows of `vocab` logits (none, one, or one per token).
-    pub fn step(&mut self, _batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        todo!()
-    }
-    /// The bytes of one block over all layers, keys and values (for saved prefixes).
-    pub fn export_block(&self, _block: BlockId) -> Result<Vec<u8>, ModelError> {
-        todo!()
-    }
-    /// Puts back what [`Self::export_block`] gave.
-    pub fn import_block(&mut self, _block: BlockId, _bytes: &[u8]) -> Result<(), ModelError> {
-        todo!()
-    }
-}
-
-/// A chat model's tokenizer, built strictly from GGUF metadata.
-pub struct ChatTokenizer {}
-
-impl ChatTokenizer {
-    pub fn from_gguf(_path: &Path) -> Result<Self, ModelError> {
-        todo!()
-    }
-    /// Plain text to tokens. With `parse_special`, the spelling of a control token (`<|im_start|>`) becomes that
-    /// token: for templates only, never for customers' words. Adds no BOS.
-    pub fn encode(&self, _text: &str, _parse_special: bool) -> Result<Vec<u32>, ModelError> {
-        todo!()
-    }
-    /// The bytes that a token adds to the text (may be part of a UTF-8 character; control tokens give none).
-    pub fn token_bytes(&self, _token: u32) -> Vec<u8> {
-        todo!()
-    }
-    /// The spelling of a control token, or of any token, for templates and logprobs.
-    pub fn token_text(&self, _token: u32) -> String {
-        todo!()
-    }
-    pub fn bos(&self) -> Option<u32> {
-        todo!()
-    }
-    /// True where the file says that prompts start with BOS.
-    pub fn adds_bos(&self) -> bool {
-        todo!()
-    }
-    /// Tokens that end an answer (`eos`, `eot`, `eom` of the file).
-    pub fn end_tokens(&self) -> &[u32] {
-        todo!()
-    }
-    /// The file's Jinja chat template.
-    pub fn chat_template(&self) -> Option<&str> {
-        todo!()
-    }
-    pub fn vocab(&self) -> usize {
-        todo!()
-    }
 }
 
 /// What can go wrong with a model file or a step.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
+    /// A model file is damaged or not supported.
     #[error("{file}: {reason}")]
-    File { file: String, reason: String },
+    File {
+        /// The file, as it was named.
+        file: String,
+        /// What is wrong, and where in the file.
+        reason: String,
+    },
+    /// A step or the backend failed.
     #[error("{0}")]
     Compute(String),
+}
+
+impl From<ComputeError> for ModelError {
+    fn from(error: ComputeError) -> Self {
+        ModelError::Compute(error.to_string())
+    }
 }

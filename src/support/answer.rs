@@ -1,7 +1,7 @@
 //! The mode of an answer, chosen by how well the finds fit.
 
 use super::lexicon::Lexicon;
-use super::retrieve::{Candidate, Findings, Query, has_code};
+use super::retrieve::{Candidate, Findings, Query, has_code, has_image};
 use super::text;
 use crate::kb::{Asset, Chunk};
 
@@ -46,6 +46,11 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         && let Some(mode) = code(query, findings)
     {
         return mode;
+    }
+    if query.intent.picture
+        && let Some(shown) = picture(findings, lexicon)
+    {
+        return shown;
     }
     if let Some((_, fit)) = place.filter(|(_, fit)| query.intent.place && *fit >= PLACE && *fit + 0.1 >= fit_of(faq)) {
         let equal = findings.places.iter().filter(|(_, f)| fit - f < 0.02).map(|(i, _)| *i).take(3).collect();
@@ -117,6 +122,21 @@ fn code(query: &Query, findings: &Findings) -> Option<Mode> {
         }
     }
     Some(Mode::Quoted { confidence: best.fit, candidate: best })
+}
+
+/// What shows an image: the best fitting FAQ entry, passage or place that has one.
+fn picture(findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
+    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= 0.35;
+    let best = findings.questions.iter().chain(&findings.articles).filter(shows).max_by(|a, b| a.fit.total_cmp(&b.fit));
+    let with_image =
+        |(i, fit): &&(usize, f32)| *fit >= 0.6 && lexicon.places.get(*i).is_some_and(|p| p.entry.image.is_some());
+    match (best, findings.places.iter().find(with_image)) {
+        (Some(best), place) if place.is_none_or(|(_, fit)| *fit * 0.8 <= best.fit) => {
+            Some(Mode::Quoted { candidate: best.clone(), confidence: best.fit.max(QUOTE) })
+        }
+        (_, Some((place, fit))) => Some(Mode::AppMap { places: vec![*place], confidence: *fit }),
+        _ => None,
+    }
 }
 
 fn code_languages(chunk: &Chunk) -> String {

@@ -14,7 +14,7 @@ use crate::embed::{Embedder, Role};
 use crate::kb::pack::{MistakenFor, Pack};
 
 /// Labels that have a detector.
-const LABELS: [&str; 5] = ["spam", "gibberish", "injection", "off_topic", "wrong_company"];
+const LABELS: [&str; 6] = ["spam", "gibberish", "injection", "off_topic", "wrong_company", "wants_person"];
 /// Share of honest rows that a detector may take for its own on held-out folds.
 const SPARED_SHARE: f32 = 0.01;
 /// Lowest threshold of a detector.
@@ -66,7 +66,7 @@ impl Filters {
         let mut order: Vec<usize> = (0..training.len()).collect();
         order.sort_by_key(|&i| blake3::hash(rows[i].0.as_bytes()).as_bytes()[..8].to_vec());
         let training: Vec<Training> = order.into_iter().map(|i| training[i].clone()).collect();
-        let served = |label: &str| matches!(label, "ok" | "rude" | "wants_person");
+        let served = |label: &str| matches!(label, "ok" | "rude" | "wants_person" | "sample");
         let detectors = train_detectors(&training, &LABELS, served, SPARED_SHARE, FLOOR);
         let honest = rows.iter().filter(|(_, l)| l != "gibberish" && l != "injection").map(|(t, _)| t.as_str());
         let articles = pack.articles.iter().map(|a| a.text.as_str());
@@ -85,6 +85,17 @@ impl Filters {
             hash.update(question.as_bytes());
         }
         hash.finalize().to_hex().to_string()
+    }
+
+    /// How much a message resembles the pack's wishes for a person: calibrated probability and threshold.
+    pub fn wish(&self, message: &str, vector: &[f32]) -> (f32, f32) {
+        let prose = text::without_code(message);
+        match self.detectors.iter().find(|d| d.label == "wants_person") {
+            Some(detector) if windows(&prose).len() == 1 => {
+                (detector.probability(&Features::new(&prose, vector)), detector.threshold)
+            }
+            _ => (0.0, 1.0),
+        }
     }
 
     /// All verdicts on a message; the first that fired decides (in this order).

@@ -4,7 +4,7 @@
 use super::Handoff;
 use super::conversation::{Conversation, Feedback, feedback};
 use super::text;
-use super::wish;
+use super::wish::{self, Wish};
 use crate::kb::pack::HandoffRules;
 
 /// What the policy says of a turn.
@@ -23,8 +23,9 @@ pub enum Decision {
     },
 }
 
-/// Decides by the operator's rules. `in_domain`: 0..1, how well the message can be answered.
-pub fn decide(conversation: &Conversation, rules: &HandoffRules, in_domain: f32) -> Decision {
+/// Decides by the operator's rules. `wish`: what the message says about a person. `in_domain`: 0..1, how well the
+/// message can be answered.
+pub fn decide(conversation: &Conversation, rules: &HandoffRules, wish: &Wish, in_domain: f32) -> Decision {
     let hand_off =
         |kind: &str, reason: String, tags: Vec<String>| Decision::HandOff { kind: kind.into(), reason, tags };
     let message = &conversation.message;
@@ -34,13 +35,12 @@ pub fn decide(conversation: &Conversation, rules: &HandoffRules, in_domain: f32)
     if let Some(why) = legal_threat(message) {
         return hand_off("anger", why, vec!["legal".into()]);
     }
-    let wish = wish::for_person(message);
     let insists = conversation.state.asked_for_person >= rules.clarify_first;
     if wish.is_wish() {
         return if insists || conversation.state.handed_off {
             hand_off("wants_person", "the customer insists on a person".into(), vec!["wants_person".into()])
         } else {
-            Decision::TryFirst { reason: wish.reason }
+            Decision::TryFirst { reason: wish.reason.clone() }
         };
     }
     if insists && conversation.state.asked_for_person > 0 && confirms(message, conversation.last_answer()) {
@@ -274,6 +274,10 @@ mod tests {
         Conversation { message: message.into(), lang: "en".into(), ..Default::default() }
     }
 
+    fn decided(conversation: &Conversation, in_domain: f32) -> Decision {
+        decide(conversation, &rules(), &wish::for_person(&conversation.message), in_domain)
+    }
+
     fn kind(decision: Decision) -> String {
         match decision {
             Decision::HandOff { kind, .. } => kind,
@@ -285,30 +289,30 @@ mod tests {
     #[test]
     fn a_second_request_for_a_person_hands_off() {
         let mut conversation = saying("get me a human");
-        assert_eq!(kind(decide(&conversation, &rules(), 0.0)), "try");
+        assert_eq!(kind(decided(&conversation, 0.0)), "try");
         conversation.state.asked_for_person = 1;
-        assert_eq!(kind(decide(&conversation, &rules(), 0.0)), "wants_person");
+        assert_eq!(kind(decided(&conversation, 0.0)), "wants_person");
     }
 
     #[test]
     fn reserved_topics_and_legal_threats_hand_off_at_once() {
-        assert_eq!(kind(decide(&saying("Please refund my last payment"), &rules(), 0.9)), "reserved");
-        assert_eq!(kind(decide(&saying("верните, хочу вернуть свои деньги"), &rules(), 0.9)), "reserved");
-        assert_eq!(kind(decide(&saying("I will sue you"), &rules(), 0.9)), "anger");
+        assert_eq!(kind(decided(&saying("Please refund my last payment"), 0.9)), "reserved");
+        assert_eq!(kind(decided(&saying("верните, хочу вернуть свои деньги"), 0.9)), "reserved");
+        assert_eq!(kind(decided(&saying("I will sue you"), 0.9)), "anger");
     }
 
     #[test]
     fn rudeness_with_a_question_is_served() {
-        assert_eq!(kind(decide(&saying("where the hell is the color setting, you idiots"), &rules(), 0.8)), "serve");
-        assert_eq!(kind(decide(&saying("This is UNACCEPTABLE, I am fed up with you!!!"), &rules(), 0.0)), "anger");
+        assert_eq!(kind(decided(&saying("where the hell is the color setting, you idiots"), 0.8)), "serve");
+        assert_eq!(kind(decided(&saying("This is UNACCEPTABLE, I am fed up with you!!!"), 0.0)), "anger");
     }
 
     #[test]
     fn a_second_failure_hands_off() {
         let mut conversation = saying("that did not help");
-        assert_eq!(kind(decide(&conversation, &rules(), 0.5)), "serve");
+        assert_eq!(kind(decided(&conversation, 0.5)), "serve");
         conversation.state.failures = 1;
-        assert_eq!(kind(decide(&conversation, &rules(), 0.5)), "repeated_failure");
+        assert_eq!(kind(decided(&conversation, 0.5)), "repeated_failure");
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub struct Intent {
     pub place: bool,
     /// "Give me the code for…".
     pub code: bool,
+    /// "Show me a screenshot of…".
+    pub picture: bool,
 }
 
 /// A find with its fit.
@@ -97,7 +99,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     }
     let intent = intent(&words);
     Query {
-        stems: text::content_stems(&words),
+        stems: text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect(),
         names: lexicon.names_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
         strangers: strangers(&words, lexicon),
         lang: conversation.lang.clone(),
@@ -219,81 +221,60 @@ fn strangers(message: &str, lexicon: &Lexicon) -> HashSet<String> {
     found
 }
 
+const PLACE: &str = "where|where's|wheres|find the|locate|which menu|which section|which screen|which tab|what menu|which place|what do i click|where do i click|get to|path to|\
+    где|куда|в каком разделе|в каком меню|в каком месте|на какой вкладке|как найти|как попасть|не могу найти|не нахожу|can't find|cannot find|как зайти в|путь к";
+const NOT_PLACE: &str = "where are your servers|data stored|сервер*|where is lumichat|хранятся|хранится";
+const CODE: &str = "code|snippet|script for|example code|sample code|curl|код|кода|коде|скрипт для|сниппет*|пример запроса|пример кода|фрагмент*|пример на|листинг|конфиг*|config|\
+    which line|what line|which php|what php|which liquid|html for|header line";
+const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
+    status code*|recovery code*|six digit*|код из приложения";
+const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";
+const NOT_PICTURE: &str =
+    "profile picture|my picture|upload*|загруз*|send a picture|send picture*|visitors send|моя картинк*|в профил*";
+
 /// Reads what kind of answer is asked for.
 pub fn intent(message: &str) -> Intent {
     let folded = format!(" {} ", text::words(&text::fold(message)).join(" "));
-    let any = |list: &[&str]| list.iter().any(|p| folded.contains(p));
-    Intent {
-        place: any(&[
-            " where ",
-            " find the ",
-            " locate ",
-            " which menu ",
-            " which section ",
-            " which screen ",
-            " which tab ",
-            " what menu ",
-            " get to ",
-            " path to ",
-            " where's ",
-            " где ",
-            " куда ",
-            " в каком разделе ",
-            " в каком меню ",
-            " на какой вкладке ",
-            " как найти ",
-            " как попасть ",
-            " не могу найти ",
-            " не нахожу ",
-            " can't find ",
-            " cannot find ",
-            " как зайти в ",
-            " путь к ",
-        ]) && !any(&[
-            " where are your servers ",
-            " data stored ",
-            " сервер",
-            " where is lumichat ",
-            " хранятся ",
-            " хранится ",
-        ]),
-        code: any(&[
-            " code ",
-            " snippet ",
-            " script ",
-            " code for ",
-            " example code ",
-            " sample code ",
-            " html code ",
-            " curl ",
-            " code sample",
-            " code example",
-            " код ",
-            " кода ",
-            " коде ",
-            " скрипт",
-            " сниппет",
-            " пример запроса",
-            " пример кода ",
-            " фрагмент ",
-            " пример на ",
-            " листинг ",
-        ]) && !any(&[
-            " error code",
-            " promo code",
-            " backup code",
-            " код ошибки ",
-            " коды ошиб",
-            " резервны",
-            " промокод",
-            " verification code",
-            " qr code",
-            " код подтверждения ",
-            " discount code",
-            " country code",
-            " status code",
-        ]),
-    }
+    let asks = |list: &str, unless: &str| text::has_any(&folded, list) && !text::has_any(&folded, unless);
+    Intent { place: asks(PLACE, NOT_PLACE), code: asks(CODE, NOT_CODE), picture: asks(PICTURE, NOT_PICTURE) }
+}
+
+/// Words that say what kind of answer is wanted, and nothing of its subject.
+fn names_the_form(stem: &str, intent: Intent) -> bool {
+    (intent.picture
+        && matches!(
+            stem,
+            "screenshot"
+                | "pictur"
+                | "imag"
+                | "@photo"
+                | "@show"
+                | "скриншот"
+                | "скрин"
+                | "картинк"
+                | "изображен"
+                | "выгляд"
+        ))
+        || (intent.code
+            && matches!(
+                stem,
+                "code" | "snippet" | "exampl" | "sampl" | "код" | "сниппет" | "пример" | "фрагмент" | "@show"
+            ))
+        || (intent.place
+            && matches!(
+                stem,
+                "find"
+                    | "menu"
+                    | "click"
+                    | "place"
+                    | "section"
+                    | "найт"
+                    | "мен"
+                    | "раздел"
+                    | "нажа"
+                    | "мест"
+                    | "наход"
+            ))
 }
 
 /// Fits of what a search found, and of all FAQ questions by their words.
@@ -334,6 +315,12 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
 pub fn has_code(chunk: &Chunk) -> bool {
     chunk.assets.iter().any(|a| matches!(a, Asset::Code { .. }))
         || (matches!(chunk.kind, SourceKind::Faq | SourceKind::Example) && chunk.text.contains("```"))
+}
+
+/// True where the chunk shows an image.
+pub fn has_image(chunk: &Chunk) -> bool {
+    chunk.assets.iter().any(|a| matches!(a, Asset::Image { .. }))
+        || (matches!(chunk.kind, SourceKind::Faq | SourceKind::Example) && chunk.text.contains("!["))
 }
 
 /// How words of the query and of a question cover one another: harmonic mean of both shares, by rarity.

@@ -14,9 +14,9 @@ use super::phrases::phrase;
 use super::prompt::{self, Budgets, Grounding};
 use super::retrieve::{self, Candidate, Findings, Query};
 use super::route::{self, Routing, WRONG_COMPANY};
+use super::wish::{self, Wish};
 use super::{
-    Action, ConversationState, Source, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text,
-    tone, wish,
+    Action, ConversationState, Source, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text, tone,
 };
 use crate::config::SupportSettings;
 use crate::embed::{Embedder, Role};
@@ -78,6 +78,7 @@ struct Planner<'a> {
     operator: &'a Operator,
     version: String,
     state: ConversationState,
+    wish: Wish,
     trace: Trace,
     clock: Clock,
 }
@@ -120,10 +121,19 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
         follows_up: query.follows_up || !conversation.earlier.is_empty(),
     };
     let message_vector = vectors.last().map_or(&[][..], |v| v.as_slice());
-    let verdicts = tools.learned.filters.judge(&conversation.message, message_vector, pack, &evidence);
+    let mut verdicts = tools.learned.filters.judge(&conversation.message, message_vector, pack, &evidence);
+    let (learnt, threshold) = tools.learned.filters.wish(&conversation.message, message_vector);
+    let wish = wish::for_person(&conversation.message).weighed(learnt, threshold);
+    verdicts.push(Verdict {
+        name: "wants_person".into(),
+        score: wish.score,
+        threshold: 0.5,
+        fired: wish.is_wish(),
+        reason: wish.reason.clone(),
+    });
     clock.lap("filter");
     let fired = |name: &str| verdicts.iter().any(|v| v.name == name && v.fired);
-    let wrong_company = fired("wrong_company") && !wish::for_person(&conversation.message).is_wish();
+    let wrong_company = fired("wrong_company") && !wish.is_wish();
 
     let (operator, why) = route(request, pack, &conversation, wrong_company)?;
     let version = route::version(operator, &request.conversation_id, version_before(&conversation.state, operator));
@@ -140,7 +150,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
         passages: trace_passages(&passages, &findings),
         ..Trace::default()
     };
-    let planner = Planner { request, tools, pack, conversation, operator, version, state, trace, clock };
+    let planner = Planner { request, tools, pack, conversation, operator, version, state, wish, trace, clock };
     planner.decide(query, findings, wrong_company)
 }
 
@@ -254,7 +264,7 @@ impl Planner<'_> {
         if wrong_company {
             return self.wrong_company(query);
         }
-        match handoff::decide(&self.conversation, &self.operator.handoff, findings.in_domain()) {
+        match handoff::decide(&self.conversation, &self.operator.handoff, &self.wish, findings.in_domain()) {
             Decision::HandOff { kind, reason, tags } => return Ok(self.hand_off(&kind, reason, 1.0, tags)),
             Decision::TryFirst { reason } => return self.try_first(reason),
             Decision::Serve => {}
@@ -284,7 +294,7 @@ impl Planner<'_> {
 
     /// The verdict that refuses the message, if any. A wish for a person is never gibberish or spam.
     fn refused(&self) -> Option<Verdict> {
-        let wish = wish::for_person(&self.conversation.message).is_wish();
+        let wish = self.wish.is_wish();
         let spared = |name: &str| {
             (wish || small_talk(&self.conversation.message).is_some()) && matches!(name, "gibberish" | "spam")
         };
@@ -646,6 +656,7 @@ impl Planner<'_> {
             operator: self.operator,
             version: self.version.clone(),
             state: self.state.clone(),
+            wish: self.wish.clone(),
             trace: self.trace.clone(),
             clock: Clock { last: self.clock.last, steps: self.clock.steps.clone() },
         }

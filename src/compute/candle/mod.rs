@@ -1,0 +1,222 @@
+//! The reference backend: candle's tensors on CPU or CUDA.
+//!
+//! On CPUs, attention, the gate and products with widened weights run in kernels of our own over the tensors' slices;
+//! on CUDA everything is tensor operations. Weights are held as the settings say ([`WeightPolicy`]).
+
+mod cuda_kv;
+mod weights;
+
+use candle_core::{Device, Tensor};
+
+use self::cuda_kv::DeviceKv;
+pub use self::weights::{Linear, Norm, Table, WeightPolicy};
+use super::paged::{PagedKv, rotate_heads};
+use super::{Backend, ComputeError, GatedMlp, KvShape, PackedMatrix, Plan, Qkv, gate};
+
+/// candle on one device.
+pub struct CandleBackend {
+    device: Device,
+    policy: WeightPolicy,
+}
+
+/// The KV pool, where the device's attention wants it.
+pub enum CandleKv {
+    #[doc(hidden)]
+    Cpu(PagedKvHandle),
+    #[doc(hidden)]
+    Device(DeviceKvHandle),
+}
+
+/// The pool in main memory.
+pub struct PagedKvHandle(PagedKv);
+
+/// The pool in device memory.
+pub struct DeviceKvHandle(DeviceKv);
+
+impl CandleBackend {
+    /// Opens the device named by `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and holds weights as `weights` says.
+    ///
+    /// # Errors
+    /// An unknown name, or CUDA asked for where this build or machine has none.
+    pub fn open(device: &str, weights: &str) -> Result<Self, ComputeError> {
+        let policy = WeightPolicy::from_setting(weights)?;
+        let device = match device {
+            "cpu" => Device::Cpu,
+            // `auto` is the first CUDA device where there is one, else the CPU.
+            "auto" if cfg!(feature = "cuda") => Device::cuda_if_available(0)?,
+            "auto" => Device::Cpu,
+            name => match name.strip_prefix("cuda").map(|n| n.strip_prefix(':').unwrap_or("0").parse::<usize>()) {
+                Some(Ok(_)) if !cfg!(feature = "cuda") => {
+                    return Err(ComputeError::Unsupported(format!(
+                        "engine.device is `{name}`, but this program was built without CUDA; build it with \
+                         `cargo build --release --features cuda`, or set engine.device to `cpu`"
+                    )));
+                }
+                Some(Ok(number)) => Device::new_cuda(number)?,
+                _ => {
+                    return Err(ComputeError::Unsupported(format!(
+                        "engine.device is `{name}`; it can be `auto`, `cpu` or `cuda`"
+                    )));
+                }
+            },
+        };
+        Ok(Self { device, policy })
+    }
+
+    /// True where activations lie in main memory.
+    fn on_cpu(&self) -> bool {
+        self.device.is_cpu()
+    }
+
+    fn rows(&self, numbers: Vec<f32>, width: usize) -> Result<Tensor, ComputeError> {
+        let rows = numbers.len() / width;
+        Ok(Tensor::from_vec(numbers, (rows, width), &self.device)?)
+    }
+}
+
+impl Backend for CandleBackend {
+    type Rows = Tensor;
+    type Linear = Linear;
+    type Norm = Norm;
+    type Table = Table;
+    type Kv = CandleKv;
+
+    fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Linear, ComputeError> {
+        Linear::load(weight, bias, &self.device, self.policy)
+    }
+
+    fn norm(&self, weight: &PackedMatrix<'_>, eps: f32) -> Result<Norm, ComputeError> {
+        Norm::load(weight, eps, &self.device)
+    }
+
+    fn table(&self, weight: &PackedMatrix<'_>) -> Result<Table, ComputeError> {
+        Table::load(weight, &self.device)
+    }
+
+    fn tied_head(&self, table: &Table) -> Result<Linear, ComputeError> {
+        Linear::tied(table, self.policy)
+    }
+
+    fn kv_pool(&self, shape: KvShape) -> Result<CandleKv, ComputeError> {
+        Ok(match self.on_cpu() {
+            true => CandleKv::Cpu(PagedKvHandle(PagedKv::new(shape)?)),
+            false => CandleKv::Device(DeviceKvHandle(DeviceKv::new(shape, &self.device)?)),
+        })
+    }
+
+    fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Tensor, ComputeError> {
+        table.rows(tokens, &self.device)
+    }
+
+    fn norm_qkv(&self, x: &Tensor, norm: &Norm, linears: [&Linear; 3]) -> Result<Qkv<Tensor>, ComputeError> {
+        let x = norm.apply(x)?;
+        let [q, k, v] = linears;
+        Ok(Qkv { q: q.apply(&x)?, k: k.apply(&x)?, v: v.apply(&x)? })
+    }
+
+    fn rope_and_cache(
+        &self,
+        qkv: Qkv<Tensor>,
+        qk_norm: Option<[&Norm; 2]>,
+        kv: &mut CandleKv,
+        layer: usize,
+        plan: &Plan<'_>,
+    ) -> Result<Tensor, ComputeError> {
+        let Qkv { q, k, v } = qkv;
+        let (q, k) = match qk_norm {
+            Some([q_norm, k_norm]) => (per_head(&q, q_norm)?, per_head(&k, k_norm)?),
+            None => (q, k),
+        };
+        match kv {
+            CandleKv::Cpu(PagedKvHandle(pool)) => {
+                let attention = pool.shape().attention;
+                let mut q = numbers(&q)?;
+                let mut k = numbers(&k)?;
+                rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
+                pool.write(layer, &mut k, &numbers(&v)?, plan)?;
+                self.rows(q, attention.heads * attention.head_dim)
+            }
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.rope_and_write(layer, &q, &k, &v, plan),
+        }
+    }
+
+    fn paged_attention(
+        &self,
+        q: &Tensor,
+        kv: &CandleKv,
+        layer: usize,
+        plan: &Plan<'_>,
+    ) -> Result<Tensor, ComputeError> {
+        match kv {
+            CandleKv::Cpu(PagedKvHandle(pool)) => {
+                let width = q.dim(1)?;
+                let out = weights::with_slice(q, |q| Ok(pool.attend(layer, q, plan)))?;
+                self.rows(out, width)
+            }
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.attend(layer, q, plan),
+        }
+    }
+
+    fn linear_add(&self, x: &Tensor, linear: &Linear, residual: Tensor) -> Result<Tensor, ComputeError> {
+        Ok((residual + linear.apply(x)?)?)
+    }
+
+    fn gated_mlp(&self, x: Tensor, mlp: &GatedMlp<Self>) -> Result<Tensor, ComputeError> {
+        let normed = mlp.norm.apply(&x)?;
+        let (gate, up) = (mlp.gate.apply(&normed)?, mlp.up.apply(&normed)?);
+        let inner = if self.on_cpu() {
+            let mut inner = numbers(&gate)?;
+            weights::with_slice(&up, |up| {
+                gate::silu_times(&mut inner, up);
+                Ok(())
+            })?;
+            self.rows(inner, gate.dim(1)?)?
+        } else {
+            (gate.silu()? * up)?
+        };
+        Ok((x + mlp.down.apply(&inner)?)?)
+    }
+
+    fn head(&self, x: &Tensor, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let all = rows.len() == x.dim(0)?;
+        let chosen = if all {
+            x.clone()
+        } else {
+            let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+            x.index_select(&Tensor::from_vec(index, rows.len(), &self.device)?, 0)?
+        };
+        numbers(&head.apply(&norm.apply(&chosen)?)?)
+    }
+
+    fn export_block(&self, kv: &CandleKv, block: usize) -> Result<Vec<u8>, ComputeError> {
+        match kv {
+            CandleKv::Cpu(PagedKvHandle(pool)) => pool.export(block),
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.export(block),
+        }
+    }
+
+    fn import_block(&self, kv: &mut CandleKv, block: usize, bytes: &[u8]) -> Result<(), ComputeError> {
+        match kv {
+            CandleKv::Cpu(PagedKvHandle(pool)) => pool.import(block, bytes),
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.import(block, bytes),
+        }
+    }
+}
+
+/// Normalises each head of each row by itself.
+fn per_head(x: &Tensor, norm: &Norm) -> Result<Tensor, ComputeError> {
+    let (rows, width) = x.dims2()?;
+    let head_dim = norm.len();
+    Ok(norm.apply(&x.reshape((rows * width / head_dim, head_dim))?)?.reshape((rows, width))?)
+}
+
+/// A copy of a tensor's numbers.
+fn numbers(x: &Tensor) -> Result<Vec<f32>, ComputeError> {
+    Ok(x.flatten_all()?.to_vec1::<f32>()?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,319 @@
+//! The forward pass of a decoder, over mixed batches.
+//!
+//! A step takes any number of sequences, each with some new tokens. All new tokens are one matrix for the linear
+//! operations; attention works sequence by sequence over KV blocks. The same code runs every family in
+//! [`ModelSpec`](super::ModelSpec) on every [`Backend`].
+
+use std::path::Path;
+
+use super::gguf::Gguf;
+use super::spec::ModelSpec;
+use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
+use crate::compute::candle::CandleBackend;
+use crate::compute::{Backend, GatedMlp, KvShape, PackedMatrix, Plan, Span};
+use crate::config::EngineSettings;
+
+/// A loaded decoder: weights and the KV pool.
+pub struct Decoder {
+    transformer: Box<dyn Forward>,
+    spec: ModelSpec,
+    kv_blocks: usize,
+}
+
+impl Decoder {
+    /// Loads a GGUF file and allocates `kv_mib` of KV blocks (but no more than `max_running` sequences of the full
+    /// context can use).
+    ///
+    /// # Errors
+    /// A file that is damaged or not supported; a backend, device or weight policy that does not exist; a KV pool of
+    /// less than one block.
+    pub fn load(path: &Path, settings: &EngineSettings) -> Result<Self, ModelError> {
+        let gguf = Gguf::open(path)?;
+        let spec = ModelSpec::read(&gguf)?;
+        Self::build(&gguf, spec, settings)
+    }
+
+    /// Builds a decoder of the given shape from the file's tensors.
+    pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
+        match settings.backend.as_str() {
+            "candle" => {
+                let backend = CandleBackend::open(&settings.device, &settings.weights)?;
+                Self::on(backend, gguf, spec, settings)
+            }
+            other => Err(ModelError::Compute(format!("engine.backend is `{other}`; only `candle` is there so far"))),
+        }
+    }
+
+    fn on<B: Backend>(backend: B, gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
+        let kv_blocks = kv_blocks(&spec, settings)?;
+        let transformer = Box::new(Transformer::load(backend, gguf, &spec, kv_blocks)?);
+        Ok(Self { transformer, spec, kv_blocks })
+    }
+
+    /// Number of KV blocks in the pool.
+    pub fn kv_blocks(&self) -> usize {
+        self.kv_blocks
+    }
+
+    /// Logits in a row: rows of the model's head. May exceed the tokenizer's vocabulary by padding.
+    pub fn vocab(&self) -> usize {
+        self.spec.vocab
+    }
+
+    /// The longest sequence the model was trained for, in tokens.
+    pub fn trained_context(&self) -> usize {
+        self.spec.context
+    }
+
+    /// The model's shape.
+    pub fn spec(&self) -> &ModelSpec {
+        &self.spec
+    }
+
+    /// Runs one mixed batch. For each sequence: rows of `vocab` logits (none, one, or one per token).
+    ///
+    /// # Errors
+    /// A token outside the vocabulary, a block outside the pool, a block table too short for its positions; then
+    /// nothing has been computed. A failure of the backend; then the blocks of this step's sequences are undefined.
+    pub fn step(&mut self, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        check(batch, self.spec.vocab, self.kv_blocks)?;
+        self.transformer.step(&self.spec, batch)
+    }
+
+    /// The bytes of one block over all layers, keys and values (for saved prefixes). Only a decoder of the same file,
+    /// settings and build can read them.
+    ///
+    /// # Errors
+    /// A block outside the pool, or a failure of the backend.
+    pub fn export_block(&self, block: BlockId) -> Result<Vec<u8>, ModelError> {
+        self.transformer.export_block(block)
+    }
+
+    /// Puts back what [`Self::export_block`] gave.
+    ///
+    /// # Errors
+    /// A block outside the pool, bytes of another length, or a failure of the backend.
+    pub fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError> {
+        self.transformer.import_block(block, bytes)
+    }
+}
+
+/// How many blocks fit in the memory that the settings give.
+fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings) -> Result<usize, ModelError> {
+    let shape = KvShape { layers: spec.layers, blocks: 1, attention: spec.attention };
+    let block_bytes = 2 * size_of::<f32>() * shape.block_len() * spec.layers;
+    let fit = settings.kv_mib.saturating_mul(1 << 20) / block_bytes;
+    let most = spec.context.div_ceil(BLOCK_TOKENS).saturating_mul(settings.max_running.max(1));
+    match fit.min(most) {
+        0 => Err(ModelError::Compute(format!(
+            "engine.kv_mib is {}; one block of {BLOCK_TOKENS} tokens of this model takes {} MiB",
+            settings.kv_mib,
+            block_bytes.div_ceil(1 << 20)
+        ))),
+        blocks => Ok(blocks),
+    }
+}
+
+/// Refuses batches that would read or write outside the model.
+fn check(batch: &[StepSequence<'_>], vocab: usize, kv_blocks: usize) -> Result<(), ModelError> {
+    for sequence in batch {
+        if let Some(token) = sequence.tokens.iter().find(|token| **token as usize >= vocab) {
+            return Err(ModelError::Compute(format!("token {token} is not in the vocabulary of {vocab}")));
+        }
+        if let Some(block) = sequence.blocks.iter().find(|block| **block as usize >= kv_blocks) {
+            return Err(ModelError::Compute(format!("KV block {block} is not in the pool of {kv_blocks}")));
+        }
+        let covered = sequence.blocks.len().saturating_mul(BLOCK_TOKENS);
+        if sequence.tokens.len() > covered.saturating_sub(sequence.start) {
+            return Err(ModelError::Compute(format!(
+                "{} KV blocks cover {covered} positions; the step ends at {}",
+                sequence.blocks.len(),
+                sequence.start.saturating_add(sequence.tokens.len())
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A transformer on whatever backend.
+trait Forward: Send {
+    fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
+    fn export_block(&self, block: BlockId) -> Result<Vec<u8>, ModelError>;
+    fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError>;
+}
+
+/// Weights and KV pool on a backend.
+struct Transformer<B: Backend> {
+    backend: B,
+    table: B::Table,
+    layers: Vec<Layer<B>>,
+    norm: B::Norm,
+    head: B::Linear,
+    kv: B::Kv,
+}
+
+/// One layer's weights.
+struct Layer<B: Backend> {
+    norm: B::Norm,
+    q: B::Linear,
+    k: B::Linear,
+    v: B::Linear,
+    qk_norm: Option<[B::Norm; 2]>,
+    out: B::Linear,
+    mlp: GatedMlp<B>,
+}
+
+impl<B: Backend> Transformer<B> {
+    fn load(backend: B, gguf: &Gguf, spec: &ModelSpec, kv_blocks: usize) -> Result<Self, ModelError> {
+        let mut reader = Reader { gguf, backend: &backend, eps: spec.norm_eps, used: Vec::new() };
+        let table_name = reader.used("token_embd.weight".into());
+        let table = backend.table(&gguf.matrix(&table_name, spec.vocab, spec.hidden)?)?;
+        let mut layers = Vec::new();
+        for number in 0..spec.layers {
+            layers.push(reader.layer(number, spec)?);
+        }
+        let norm = reader.norm("output_norm.weight".into(), spec.hidden)?;
+        let head = match spec.tied_head {
+            true => backend.tied_head(&table)?,
+            false => reader.linear("output", spec.vocab, spec.hidden)?,
+        };
+        reader.nothing_left()?;
+        let kv = backend.kv_pool(KvShape { layers: spec.layers, blocks: kv_blocks, attention: spec.attention })?;
+        Ok(Self { table, layers, norm, head, kv, backend })
+    }
+}
+
+/// Takes tensors from a file to a backend, and remembers which.
+struct Reader<'a, B: Backend> {
+    gguf: &'a Gguf,
+    backend: &'a B,
+    eps: f32,
+    used: Vec<String>,
+}
+
+impl<B: Backend> Reader<'_, B> {
+    fn used(&mut self, name: String) -> String {
+        self.used.push(name.clone());
+        name
+    }
+
+    fn norm(&mut self, name: String, len: usize) -> Result<B::Norm, ModelError> {
+        let name = self.used(name);
+        Ok(self.backend.norm(&self.gguf.vector(&name, len)?, self.eps)?)
+    }
+
+    /// A matrix `name.weight`, with `name.bias` where the file has one.
+    fn linear(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Linear, ModelError> {
+        let (weight, bias) = (self.used(format!("{name}.weight")), format!("{name}.bias"));
+        let bias: Option<PackedMatrix<'_>> = match self.gguf.dims(&bias) {
+            None => None,
+            Some(_) => {
+                self.used.push(bias.clone());
+                Some(self.gguf.vector(&bias, rows)?)
+            }
+        };
+        Ok(self.backend.linear(&self.gguf.matrix(&weight, rows, cols)?, bias.as_ref())?)
+    }
+
+    fn layer(&mut self, number: usize, spec: &ModelSpec) -> Result<Layer<B>, ModelError> {
+        let name = |part: &str| format!("blk.{number}.{part}");
+        let (hidden, head_dim) = (spec.hidden, spec.attention.head_dim);
+        let (wide, narrow) = (spec.attention.heads * head_dim, spec.attention.kv_heads * head_dim);
+        Ok(Layer {
+            norm: self.norm(name("attn_norm.weight"), hidden)?,
+            q: self.linear(&name("attn_q"), wide, hidden)?,
+            k: self.linear(&name("attn_k"), narrow, hidden)?,
+            v: self.linear(&name("attn_v"), narrow, hidden)?,
+            qk_norm: match spec.qk_norm {
+                true => Some([
+                    self.norm(name("attn_q_norm.weight"), head_dim)?,
+                    self.norm(name("attn_k_norm.weight"), head_dim)?,
+                ]),
+                false => None,
+            },
+            out: self.linear(&name("attn_output"), hidden, wide)?,
+            mlp: GatedMlp {
+                norm: self.norm(name("ffn_norm.weight"), hidden)?,
+                gate: self.linear(&name("ffn_gate"), spec.ffn, hidden)?,
+                up: self.linear(&name("ffn_up"), spec.ffn, hidden)?,
+                down: self.linear(&name("ffn_down"), hidden, spec.ffn)?,
+            },
+        })
+    }
+
+    /// A tensor that nothing has read belongs to a kind of model that this is not: refuse it, rather than compute
+    /// something else.
+    fn nothing_left(&self) -> Result<(), ModelError> {
+        let known: std::collections::HashSet<&str> = self.used.iter().map(String::as_str).collect();
+        let left = self.gguf.tensor_names().filter(|name| !known.contains(name) && *name != "rope_freqs.weight").min();
+        match left {
+            None => Ok(()),
+            Some(name) => Err(self.gguf.error(format!(
+                "tensor `{}` has no place in a model of this architecture",
+                super::gguf::printable(name)
+            ))),
+        }
+    }
+}
+
+impl<B: Backend> Forward for Transformer<B> {
+    fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        let (plan, tokens) = plan(spec, batch);
+        if tokens.is_empty() {
+            return Ok(vec![Vec::new(); batch.len()]);
+        }
+        let backend = &self.backend;
+        let mut x = backend.embed_rows(&self.table, &tokens)?;
+        for (number, layer) in self.layers.iter().enumerate() {
+            let qkv = backend.norm_qkv(&x, &layer.norm, [&layer.q, &layer.k, &layer.v])?;
+            let qk_norm = layer.qk_norm.as_ref().map(|[q, k]| [q, k]);
+            let q = backend.rope_and_cache(qkv, qk_norm, &mut self.kv, number, &plan)?;
+            let mixed = backend.paged_attention(&q, &self.kv, number, &plan)?;
+            x = backend.linear_add(&mixed, &layer.out, x)?;
+            x = backend.gated_mlp(x, &layer.mlp)?;
+        }
+        let wanted: Vec<_> = plan.spans.iter().zip(batch).map(|(span, s)| wanted_rows(span, s.logits)).collect();
+        let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
+        let logits = backend.head(&x, &rows, &self.norm, &self.head)?;
+        let mut rest = logits.as_slice();
+        Ok(wanted
+            .into_iter()
+            .map(|rows| {
+                let (mine, others) = rest.split_at(rows.len() * spec.vocab);
+                rest = others;
+                mine.to_vec()
+            })
+            .collect())
+    }
+
+    fn export_block(&self, block: BlockId) -> Result<Vec<u8>, ModelError> {
+        Ok(self.backend.export_block(&self.kv, block as usize)?)
+    }
+
+    fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError> {
+        Ok(self.backend.import_block(&mut self.kv, block as usize, bytes)?)
+    }
+}
+
+/// Lays the sequences' new tokens end to end.
+fn plan<'a>(spec: &ModelSpec, batch: &[StepSequence<'a>]) -> (Plan<'a>, Vec<u32>) {
+    let mut tokens = Vec::new();
+    let mut spans = Vec::with_capacity(batch.len());
+    for sequence in batch {
+        let first = tokens.len();
+        tokens.extend_from_slice(sequence.tokens);
+        spans.push(Span { rows: first..tokens.len(), start: sequence.start, blocks: sequence.blocks });
+    }
+    let positions = spans.iter().flat_map(|span: &Span<'_>| span.start..span.start + span.rows.len());
+    let plan = Plan { rope: spec.rope.rows(positions), rows: tokens.len(), spans: spans.clone() };
+    (plan, tokens)
+}
+
+/// Rows of the step whose logits a sequence asked for.
+fn wanted_rows(span: &Span<'_>, want: WantLogits) -> std::ops::Range<usize> {
+    match want {
+        WantLogits::No => span.rows.end..span.rows.end,
+        WantLogits::Last => span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end,
+        WantLogits::All => span.rows.clone(),
+    }
+}
