@@ -68,9 +68,10 @@ impl Sources {
             }
         }
         let all = format!("{} {context}", passages.join("\n"));
-        let stems: HashSet<String> = text::content_stems(&all).into_iter().collect();
-        let unsupported =
-            text::content_stems(question).into_iter().filter(|s| !stems.contains(s) && !s.starts_with('@')).collect();
+        let stems: HashSet<String> = text::plain_stems(&all).into_iter().collect();
+        // A verb may be the question's own: "change" over a page that says "pick".
+        let claims = |s: &String| !stems.contains(s) && !actions::concept_of(s).is_some_and(|c| c.starts_with('@'));
+        let unsupported = text::plain_stems(question).into_iter().filter(claims).collect();
         Self {
             windows,
             folded: text::fold(&all).split_whitespace().collect::<Vec<_>>().join(" "),
@@ -100,7 +101,7 @@ impl Sources {
         if let Some(reason) = self.unknown_fact(&bare) {
             return Checked::cut(reason);
         }
-        let stems = text::content_stems(&bare);
+        let stems = text::plain_stems(&bare);
         if let Some(stem) = stems.iter().find(|s| self.unsupported.contains(*s)) {
             return Checked::cut(format!("speaks of “{stem}”, which only the question names"));
         }
@@ -132,8 +133,7 @@ impl Sources {
         {
             return Checked::cut("denies what the source says, or affirms what it denies");
         }
-        let window_stems: Vec<String> = window.stems.iter().cloned().collect();
-        if actions::contradict(stems, &window_stems) {
+        if actions::contradict(&text::content_stems(sentence), &text::content_stems(&window.text)) {
             return Checked::cut("names the opposite action");
         }
         Checked { kept: true, reason: format!("carried by the sources ({:.0} %)", share * 100.0) }
@@ -162,7 +162,7 @@ impl Sources {
         }
         for name in names(sentence) {
             let folded = text::fold(&name);
-            let inflected = text::concept(&folded);
+            let inflected = text::stem(&folded);
             if !self.words.contains(&folded) && !self.stems.contains(&inflected) {
                 return Some(format!("the name {name} is in no source"));
             }
@@ -217,7 +217,7 @@ impl Window {
 
     fn new(sentence: &str) -> Self {
         Self {
-            stems: text::content_stems(sentence).into_iter().collect(),
+            stems: text::plain_stems(sentence).into_iter().collect(),
             quantities: quantities(sentence),
             negated: negated(sentence),
             text: sentence.to_string(),
@@ -257,9 +257,9 @@ fn speaks_as_model(sentence: &str) -> Option<String> {
 
 /// Says again what a kept sentence said.
 fn repeats(sentence: &str, before: &[String]) -> Option<String> {
-    let stems: HashSet<String> = text::content_stems(sentence).into_iter().collect();
+    let stems: HashSet<String> = text::plain_stems(sentence).into_iter().collect();
     let again = before.iter().any(|b| {
-        let earlier: HashSet<String> = text::content_stems(b).into_iter().collect();
+        let earlier: HashSet<String> = text::plain_stems(b).into_iter().collect();
         let union = stems.union(&earlier).count();
         union > 0 && stems.intersection(&earlier).count() * 10 >= union * 8
     });

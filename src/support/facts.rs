@@ -155,7 +155,7 @@ pub fn quantities(sentence: &str) -> Vec<(String, Vec<String>)> {
             let beside = token.trim_start_matches(|c: char| !c.is_alphabetic());
             let after = std::iter::once(beside).chain(tokens[i + 1..].iter().copied());
             let of =
-                after.take(6).flat_map(text::content_stems).filter(|s| !numbers(s).contains(&number)).take(3).collect();
+                after.take(6).flat_map(text::plain_stems).filter(|s| !numbers(s).contains(&number)).take(3).collect();
             found.push((number, of));
         }
     }

@@ -205,16 +205,7 @@ fn names_the_form(stem: &str, intent: Intent) -> bool {
     (intent.picture
         && matches!(
             stem,
-            "screenshot"
-                | "pictur"
-                | "imag"
-                | "@photo"
-                | "@show"
-                | "скриншот"
-                | "скрин"
-                | "картинк"
-                | "изображен"
-                | "выгляд"
+            "screenshot" | "pictur" | "imag" | "@show" | "скриншот" | "скрин" | "картинк" | "изображен" | "выгляд"
         ))
         || (intent.code
             && matches!(
