@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Concept, then its words (infinitives and nouns; stemmed when read).
-const ACTIONS: [(&str, &str); 32] = [
+const ACTIONS: [(&str, &str); 31] = [
     (
         "delete",
         "delete remove erase wipe removal deletion uninstall удалить удаление удаляется удалять убрать убирать стереть снести удалил удали",
