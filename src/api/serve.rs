@@ -1,7 +1,6 @@
 //! The server's life: bind, load in the background, serve, stop.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,9 +17,6 @@ use crate::kb::{Knowledge, WatchGuard};
 use crate::llm::ChatModel;
 use crate::store::Store;
 use crate::support::Support;
-
-/// How often a changed pack is looked for, to warm up its operators.
-const PACK_CHECK: Duration = Duration::from_secs(2);
 
 type Report = Arc<Mutex<dyn FnMut(Startup) + Send>>;
 
@@ -124,8 +120,10 @@ async fn load(
         let make = move || Support::new(&settings, chat, &chat_languages, embedder, knowledge);
         on_a_thread("support", make).await??
     };
-    warm_up(&support, &settings.store.state_dir, &report).await?;
-    tokio::spawn(follow_pack(support.clone(), knowledge.clone(), settings.store.state_dir.clone(), report.clone()));
+    let support = support.with_core_share(settings.knowledge.core_share);
+    for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {
+        (report.lock())(Startup::Warm { operator, tokens, ms: ms(time) });
+    }
     state.set_loaded(Loaded {
         chat,
         embedder,
@@ -166,30 +164,6 @@ fn load_blocking(settings: &Settings, models: &ModelFiles, report: &Report) -> B
 fn watch(knowledge: &Knowledge) -> Option<WatchGuard> {
     let watching = knowledge.watch();
     watching.inspect_err(|error| tracing::warn!(%error, "changes of the pack will not be noticed")).ok()
-}
-
-async fn warm_up(support: &Support, state_dir: &std::path::Path, report: &Report) -> Result<(), ServeError> {
-    for (operator, tokens, time) in support.warm_up(state_dir).await? {
-        (report.lock())(Startup::Warm { operator, tokens, ms: ms(time) });
-    }
-    Ok(())
-}
-
-/// Warms up the operators of each new state of the pack.
-async fn follow_pack(support: Support, knowledge: Knowledge, state_dir: PathBuf, report: Report) {
-    let mut version = knowledge.snapshot().version().to_string();
-    loop {
-        tokio::time::sleep(PACK_CHECK).await;
-        let now = knowledge.snapshot().version().to_string();
-        if now == version {
-            continue;
-        }
-        version = now;
-        tracing::info!(%version, "the pack has changed");
-        if let Err(error) = warm_up(&support, &state_dir, &report).await {
-            tracing::error!(%error, "the changed pack's operators are not warm");
-        }
-    }
 }
 
 /// Runs blocking work on a thread of its own, which the end of the program does not wait for.

@@ -1,6 +1,6 @@
 //! `firstline doctor`: what is fine, what is not, what to do.
 
-use std::net::TcpListener;
+use std::net::{IpAddr, TcpListener};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -260,7 +260,8 @@ fn port(settings: &Settings) -> Finding {
 
 fn keys(settings: &Settings) -> Finding {
     let server = &settings.server;
-    let local = matches!(server.host.as_str(), "127.0.0.1" | "::1" | "localhost");
+    let ip = server.host.trim_matches(['[', ']']).parse::<IpAddr>();
+    let local = server.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
     match (server.keys.len(), local, server.allow_open) {
         (0, true, _) => ok("keys", "none; only this machine can ask"),
         (0, false, false) => fail("keys", format!("none, but server.host is {}; add [[server.keys]]", server.host)),

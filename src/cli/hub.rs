@@ -314,7 +314,9 @@ impl Hub {
                 tokio::time::sleep(self.pause * attempt / 2).await;
             }
             let mut request = self.heads.head(url);
-            if let Some(token) = &self.token {
+            // The token is for the hub alone, not for whom it sends us to.
+            let own = url.strip_prefix(self.client.endpoint()).is_some_and(|path| path.starts_with('/'));
+            if let Some(token) = self.token.as_ref().filter(|_| own) {
                 request = request.header(AUTHORIZATION, format!("Bearer {token}"));
             }
             match request.send().await {

@@ -166,4 +166,15 @@ mod tests {
         assert_eq!(settings.store.state_dir, PathBuf::from("s"));
         assert_eq!(settings.models.chat, "smollm2-135m-instruct-q4_1");
     }
+
+    #[test]
+    fn the_readme_lists_every_setting() {
+        let readme = include_str!("../../README.md");
+        let settings = serde_json::to_value(Settings::default()).unwrap();
+        for (section, fields) in settings.as_object().unwrap() {
+            for field in fields.as_object().unwrap().keys() {
+                assert!(readme.contains(&format!("| `{section}.{field}` |")), "{section}.{field} is not in README.md");
+            }
+        }
+    }
 }

@@ -23,6 +23,7 @@ pub mod candle;
 mod gate;
 mod lanes;
 mod mapped;
+mod norm;
 mod paged;
 mod panels;
 mod parallel;

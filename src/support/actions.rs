@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Concept, then its words (infinitives and nouns; stemmed when read).
-const CONCEPTS: [(&str, &str); 37] = [
+const ACTIONS: [(&str, &str); 31] = [
     (
         "delete",
         "delete remove erase wipe removal deletion uninstall удалить удаление удаляется удалять убрать убирать стереть снести удалил удали",
@@ -52,12 +52,51 @@ const CONCEPTS: [(&str, &str); 37] = [
     ("receive", "receive получить получать приходить"),
     ("assign", "assign назначить назначать назначение"),
     ("translate", "translate translation перевод перевести"),
-    ("price", "price cost pricing стоить стоимость цена стоит"),
+];
+
+/// Things that people call by several words; none of them is an action.
+const THINGS: [(&str, &str); 35] = [
+    ("price", "price cost pricing fee expensive cheap стоить стоимость цена стоит обойтись обойдется почем дорого"),
     ("site", "site website webpage сайт"),
-    ("colour", "color colour цвет"),
-    ("email", "email mail почта имейл мейл"),
-    ("photo", "photo avatar picture фото аватар аватарка фотография"),
-    ("logo", "logo branding logotype логотип лого"),
+    (
+        "colour",
+        "color colour shade hue red green blue yellow black white orange цвет оттенок красный зеленый синий желтый черный белый",
+    ),
+    ("email", "email mail mailbox почта имейл мейл"),
+    ("photo", "photo avatar фото аватар аватарка фотография фотка"),
+    ("logo", "logo branding logotype логотип лого брендинг"),
+    (
+        "agent",
+        "agent operator colleague teammate coworker employee оператор сотрудник коллега помощник помощница работник",
+    ),
+    ("visitor", "visitor customer client guest shopper buyer посетитель клиент покупатель гость"),
+    ("button", "button bubble launcher icon кнопка кружок пузырь иконка значок"),
+    ("conversation", "conversation chat dialog dialogue thread чат диалог переписка беседа разговор"),
+    ("invoice", "invoice bill receipt счет квитанция"),
+    ("year", "year yearly annual annually год годовой ежегодно ежегодный"),
+    ("month", "month monthly месяц ежемесячно ежемесячный месячный"),
+    ("limit", "limit maximum max quota лимит ограничение предел максимум максимальный"),
+    ("size", "size weight weigh heavy kilobyte kb megabyte mb размер вес весить весит тяжелый килобайт мегабайт"),
+    ("file", "file attachment attach document файл вложение документ"),
+    ("notification", "notification notify alert уведомление оповещение"),
+    ("spam", "spam junk спам"),
+    ("trial", "trial test try пробный тестовый тест потестить попробовать тестирование"),
+    ("free", "free gratis бесплатный бесплатно"),
+    ("speed", "speed slow slowly fast performance скорость медленный медленно быстрый быстро тормозить тормозит"),
+    ("rating", "rating rate satisfaction satisfied happy star score оценка рейтинг звезда довольный"),
+    ("typing", "typing typed keystroke печатать печатает набирать набирает"),
+    ("duplicate", "twice double duplicate дважды дубль двойной дублироваться"),
+    ("missing", "missing disappear disappeared vanish vanished gone пропасть пропал исчезнуть исчез пропала исчезла"),
+    ("template", "template canned macro шаблон заготовка"),
+    ("hours", "hour schedule час расписание график"),
+    ("snooze", "snooze postpone отложить откладывать"),
+    ("role", "role permission роль право полномочие"),
+    ("device", "device phone handset smartphone mobile телефон смартфон мобильный устройство"),
+    ("workspace", "workspace пространство"),
+    ("error", "error failure fault ошибка сбой"),
+    ("person", "person people человек люди"),
+    ("server", "server datacenter hosting сервер хостинг"),
+    ("language", "language locale язык"),
 ];
 
 const OPPOSITES: [(&str, &str); 22] = [
@@ -85,19 +124,20 @@ const OPPOSITES: [(&str, &str); 22] = [
     ("disable", "restore"),
 ];
 
-static BY_STEM: LazyLock<HashMap<String, &'static str>> = LazyLock::new(|| {
+static BY_STEM: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let mut map = HashMap::new();
-    for (concept, words) in CONCEPTS {
+    let actions = ACTIONS.iter().map(|(concept, words)| (format!("@{concept}"), words));
+    for (concept, words) in actions.chain(THINGS.iter().map(|(concept, words)| (format!("#{concept}"), words))) {
         for word in words.split_whitespace() {
-            map.entry(super::text::stem(&word.replace('ё', "е"))).or_insert(concept);
+            map.entry(super::text::stem(word)).or_insert(concept.clone());
         }
     }
     map
 });
 
-/// The concept of a stem, where it is one of the known words.
+/// The concept of a stem, where it is one of the known words: `@delete` for an action, `#price` for a thing.
 pub fn concept_of(stem: &str) -> Option<&'static str> {
-    BY_STEM.get(stem).copied()
+    BY_STEM.get(stem).map(|concept| concept.as_str())
 }
 
 /// Verbs of two words as one: "turn off" is "disable". The text is folded.
@@ -133,8 +173,7 @@ pub fn join_phrasal(folded: &str) -> String {
 
 /// The actions among content stems (as `text::content_stems` gives them).
 pub fn actions(stems: &[String]) -> Vec<&str> {
-    const NOUNS: [&str; 6] = ["price", "site", "colour", "email", "photo", "logo"];
-    stems.iter().filter_map(|s| s.strip_prefix('@')).filter(|c| !NOUNS.contains(c)).collect()
+    stems.iter().filter_map(|s| s.strip_prefix('@')).collect()
 }
 
 /// True where the two texts want opposite things: one names an action, the other only its opposite.

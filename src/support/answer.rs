@@ -1,7 +1,8 @@
 //! The mode of an answer, chosen by how well the finds fit.
 
+use super::fit::{Candidate, Findings, has_code, has_image};
 use super::lexicon::Lexicon;
-use super::retrieve::{Candidate, Findings, Query, has_code, has_image};
+use super::retrieve::Query;
 use super::text;
 use crate::kb::{Asset, Chunk};
 

@@ -7,13 +7,13 @@
 //!    are answered kindly.
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
-//! 5. [`retrieve`]: the query, and how well each find *fits* (0..1).
+//! 5. [`retrieve`]: the query; [`fit`]: how well each find *fits* (0..1).
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
 //!
-//! [`turn`] runs steps 1 to 6 into a *plan*; [`stream`] carries it out. [`lexicon`] and [`learned`] hold what a
-//! snapshot of the pack teaches: its vocabulary, its questions, its filters. Fixed sentences are in [`phrases`].
+//! `turn` and `decide` run steps 1 to 6 into a *plan*, in the words of `wording` and [`phrases`]; `stream` carries it
+//! out. [`lexicon`] and `learned` hold what a snapshot of the pack teaches: its vocabulary, its questions, its filters.
 
 use std::collections::BTreeMap;
 
@@ -25,8 +25,11 @@ pub mod actions;
 pub mod answer;
 pub mod check;
 pub mod conversation;
+mod decide;
 pub mod expand;
+pub mod facts;
 pub mod filter;
+pub mod fit;
 pub mod handoff;
 mod learned;
 pub mod lexicon;
@@ -42,6 +45,7 @@ pub mod text;
 pub mod tone;
 mod turn;
 pub mod wish;
+mod wording;
 
 pub use service::Support;
 pub use stream::TurnStream;

@@ -5,7 +5,7 @@
 
 use super::conversation::Conversation;
 use super::expand::Assets;
-use super::retrieve::Candidate;
+use super::fit::Candidate;
 use crate::kb::pack::Instruction;
 use crate::kb::{Passage, SourceKind};
 use crate::llm::ChatMessage;

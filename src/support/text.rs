@@ -62,14 +62,20 @@ pub fn is_stop(word: &str) -> bool {
     STOP_WORDS.contains(word)
 }
 
-/// Stems of the words of a text that carry its subject, in order, verbs of one meaning as one concept (`@delete`).
+/// Stems of the words of a text that carry its subject, in order; words of one meaning as one concept (`@delete`).
 pub fn content_stems(text: &str) -> Vec<String> {
-    let folded = actions::join_phrasal(&fold(text));
-    words(&folded)
+    content_words(&actions::join_phrasal(&fold(text))).map(concept).collect()
+}
+
+/// The same without concepts: the words as they stand, for comparing a claim with its source.
+pub fn plain_stems(text: &str) -> Vec<String> {
+    content_words(&fold(text)).map(stem).collect()
+}
+
+fn content_words(folded: &str) -> impl Iterator<Item = &str> {
+    words(folded)
         .into_iter()
         .filter(|w| !is_stop(w) && (w.chars().count() > 1 || w.chars().all(|c| c.is_ascii_digit())))
-        .map(concept)
-        .collect()
 }
 
 /// All stems of a text, stop words included, in order.
@@ -81,7 +87,7 @@ pub fn stems(text: &str) -> Vec<String> {
 pub fn concept(word: &str) -> String {
     let stem = stem(word);
     match actions::concept_of(&stem) {
-        Some(concept) => format!("@{concept}"),
+        Some(concept) => concept.to_string(),
         None => stem,
     }
 }

@@ -3,10 +3,12 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod cli;
 mod conversations;
 mod disconnect;
 mod embeddings;
 mod errors;
+mod hub;
 mod kb_files;
 mod keys;
 mod lifecycle;

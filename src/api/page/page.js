@@ -85,7 +85,7 @@ function nameOf(model) {
 }
 
 function handoffCard(handoff) {
-  return el("div", { class: "handoff" }, el("strong", {}, words.handedOver),
+  return el("div", { class: "handed" }, el("strong", {}, words.handedOver),
     el("dl", {}, el("dt", {}, words.queue), el("dd", {}, handoff.queue), el("dt", {}, words.summary), el("dd", {}, handoff.summary)),
     el("div", { class: "tags" }, (handoff.tags ?? []).map((tag) => el("span", { class: "tag" }, tag))));
 }

@@ -8,7 +8,7 @@ use candle_core::{Device, Module, Storage, Tensor};
 use candle_nn::ops::rms_norm;
 
 use crate::compute::panels::Panels;
-use crate::compute::{ComputeError, Format, PackedMatrix};
+use crate::compute::{ComputeError, Format, PackedMatrix, norm};
 
 /// How weights are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +134,12 @@ impl Norm {
     }
 
     pub(super) fn apply(&self, x: &Tensor) -> Result<Tensor, ComputeError> {
-        Ok(rms_norm(x, &self.weight, self.eps)?)
+        if !x.device().is_cpu() {
+            return Ok(rms_norm(x, &self.weight, self.eps)?);
+        }
+        let shape = x.shape().clone();
+        let out = with_slice(x, |x| with_slice(&self.weight, |weight| Ok(norm::rms_norm(x, weight, self.eps))))?;
+        Ok(Tensor::from_vec(out, shape, x.device())?)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -1,0 +1,216 @@
+//! The words of answers that are not generated: as written, quoted, a path through the app; and the brief of those
+//! that are.
+
+use super::answer;
+use super::check::Sources;
+use super::decide::because;
+use super::expand::{Assets, absolute, absolute_targets, expand};
+use super::fit::Candidate;
+use super::prompt::{self, Budgets};
+use super::retrieve::Query;
+use super::turn::{Plan, Planner, Writing};
+use super::{Source, SupportError, tone};
+use crate::kb::{Asset, Chunk, Passage, SearchQuery, SourceKind};
+use crate::llm::SamplingParams;
+
+/// Longest quotation of a passage, in characters.
+const QUOTE_CHARS: usize = 1100;
+
+impl Planner<'_> {
+    /// A passage's own words.
+    pub(super) fn quote(self, candidate: Candidate, confidence: f32, query: &Query) -> Plan {
+        let written = match candidate.chunk.kind {
+            SourceKind::Faq | SourceKind::Example => self.as_written(&candidate.chunk),
+            _ => self.quoted(&candidate.chunk, query),
+        };
+        let lead = if confidence >= answer::QUOTE && candidate.doubts.is_empty() {
+            String::new()
+        } else if self.conversation.lang == "ru" {
+            "Вот что об этом известно:\n\n".to_string()
+        } else {
+            "Here is what I know about this:\n\n".to_string()
+        };
+        self.helpful(
+            "quoted",
+            format!("the nearest passage ({})", because(&candidate)),
+            confidence,
+            format!("{lead}{written}"),
+            &[candidate],
+        )
+    }
+
+    /// Lets the model write, with a quotation (or a question back) ready where nothing it writes holds.
+    pub(super) fn write(
+        mut self,
+        candidates: Vec<Candidate>,
+        confidence: f32,
+        query: &Query,
+    ) -> Result<Plan, SupportError> {
+        let operator = self.operator;
+        let Some(instruction) = operator.versions.get(&self.version) else {
+            let best = candidates[0].clone();
+            return Ok(self.quote(best, confidence, query));
+        };
+        let kinds = [SourceKind::Instruction];
+        let wanted = SearchQuery {
+            text: &query.text,
+            lang: Some(&query.lang),
+            operator: Some(&operator.name),
+            kinds: &kinds,
+            limit: 2,
+            version: Some(&self.version),
+            vector: None,
+        };
+        let own = self.tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
+        let own: Vec<Passage> =
+            own.into_iter().filter(|p| p.cosine.is_some_and(|c| c > 0.5) && p.chunk.lang == query.lang).collect();
+        let budgets = Budgets {
+            passages: self.tools.settings.passages,
+            passage_tokens: self.tools.settings.passage_tokens,
+            history_tokens: self.tools.settings.history_tokens,
+        };
+        let grounding = prompt::build(
+            instruction,
+            &self.conversation,
+            &candidates,
+            &own,
+            budgets,
+            &self.request.public_url,
+            self.tools.count,
+        );
+        let sources = Sources::new(
+            &grounding.texts,
+            &self.conversation.context,
+            &query.text,
+            &instruction.core,
+            &self.conversation.lang,
+        );
+        self.clock.lap("prompt");
+        let used: Vec<Candidate> =
+            candidates.iter().filter(|c| grounding.used.contains(&c.chunk.id)).cloned().collect();
+
+        let best = candidates[0].clone();
+        let sampling = self.request.sampling.clone().unwrap_or_else(|| SamplingParams {
+            temperature: operator.sampling.temperature,
+            top_p: operator.sampling.top_p,
+            repetition_penalty: operator.sampling.repetition_penalty,
+            ..SamplingParams::default()
+        });
+        let settings = self.tools.settings;
+        let (request, tone) = (self.request, self.pack.company.tone.clone());
+        let sign_off = tone::sign_off(&tone, &self.conversation.lang).to_string();
+        let written = format!("written from passages ({})", because(&best));
+        let planned = self.fork().helpful("grounded", written, confidence, String::new(), &used);
+        let Plan::Say(planned) = planned else { return Ok(planned) };
+        let fallback = if best.fit >= answer::GROUND {
+            self.quote(best, confidence * 0.9, query)
+        } else {
+            self.nothing(confidence, query)
+        };
+        let Plan::Say(fallback) = fallback else { return Ok(fallback) };
+        Ok(Plan::Write(Box::new(Writing {
+            grounding,
+            sources: Some(sources),
+            question: query.text.clone(),
+            sampling,
+            stop: request.stop.clone(),
+            max_tokens: request.max_tokens.unwrap_or(settings.max_answer_tokens).min(settings.max_answer_tokens).max(1),
+            max_sentences: tone::max_sentences(&tone),
+            conversation_id: request.conversation_id.clone(),
+            sign_off,
+            tone,
+            outcome: planned.outcome,
+            fallback,
+        })))
+    }
+
+    pub(super) fn source(&self, candidate: &Candidate) -> Source {
+        Source {
+            id: candidate.chunk.id.clone(),
+            title: candidate.chunk.title.clone(),
+            url: absolute(&candidate.chunk.path, &self.request.public_url),
+            score: candidate.fit,
+        }
+    }
+
+    /// A FAQ answer or sample answer exactly as its author wrote it, with absolute targets.
+    pub(super) fn as_written(&self, chunk: &Chunk) -> String {
+        let url = &self.request.public_url;
+        let faq = self.pack.faq.iter().find(|f| f.path == chunk.path && f.line == chunk.line);
+        let example = || {
+            self.operator
+                .examples
+                .iter()
+                .find(|e| chunk.kind == SourceKind::Example && chunk.questions.contains(&e.question))
+        };
+        match (faq, example()) {
+            (Some(faq), _) => absolute_targets(faq.answer.trim(), url),
+            (None, Some(example)) => absolute_targets(example.answer.trim(), url),
+            (None, None) => expand(chunk.text.trim(), &Assets::of(chunk, url)),
+        }
+    }
+
+    /// A passage's answering part with its assets and links.
+    pub(super) fn quoted(&self, chunk: &Chunk, query: &Query) -> String {
+        let url = &self.request.public_url;
+        let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, QUOTE_CHARS);
+        let assets = Assets::of(chunk, url);
+        expand(&with_links(&text, chunk, url), &assets)
+    }
+
+    /// Where a place is: its path in the customer's language, what it does, its picture.
+    pub(super) fn places(&self, places: &[usize], confidence: f32) -> (String, Vec<Source>) {
+        let (lang, url) = (&self.conversation.lang, &self.request.public_url);
+        let (mut lines, mut sources) = (Vec::new(), Vec::new());
+        for place in places.iter().filter_map(|&i| self.tools.learned.lexicon.places.get(i)) {
+            let entry = &place.entry;
+            let path = entry.path.get(lang).map(|p| p.join(" → ")).unwrap_or_default();
+            let help = entry.help.get(lang).map_or("", |h| h.as_str());
+            let image =
+                entry.image.as_ref().map(|i| format!("\n\n![{path}]({})", absolute(i, url))).unwrap_or_default();
+            let opening = if lang == "ru" { "Это здесь" } else { "You will find it here" };
+            lines.push(match places.len() {
+                1 => format!("{opening}: **{path}**. {help}{image}").trim().to_string(),
+                _ => format!("- **{path}**. {help}").trim().to_string(),
+            });
+            let chunks = self.tools.learned.snapshot.chunks();
+            let chunk = chunks
+                .iter()
+                .find(|c| c.kind == SourceKind::AppMap && c.lang == *lang && (c.line == entry.line || c.title == path));
+            sources.push(Source {
+                id: chunk.map_or_else(|| format!("app-map.yaml#{}", entry.id), |c| c.id.clone()),
+                title: path,
+                url: absolute("app-map.yaml", url),
+                score: confidence,
+            });
+        }
+        if places.len() > 1 {
+            let opening = if lang == "ru" {
+                "Есть несколько подходящих мест:"
+            } else {
+                "There are several such places:"
+            };
+            lines.insert(0, opening.to_string());
+        }
+        (lines.join("\n"), sources)
+    }
+}
+
+/// Puts a chunk's links back where their texts stand, each once.
+fn with_links(text: &str, chunk: &Chunk, public_url: &str) -> String {
+    let mut out = text.to_string();
+    let mut from = 0;
+    for asset in &chunk.assets {
+        let Asset::Link { n, text: label, .. } = asset else { continue };
+        let marker = format!("[[link:{n}]]");
+        if out.contains(&marker) || label.trim().is_empty() {
+            continue;
+        }
+        if let Some(at) = out[from..].find(label.as_str()) {
+            let link = super::expand::markdown(asset, public_url);
+            out.replace_range(from + at..from + at + label.len(), &link);
+            from += at + link.len();
+        }
+    }
+    out
+}
