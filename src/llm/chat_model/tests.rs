@@ -55,13 +55,24 @@ const QUESTIONS: [&str; 8] = [
     "Say hello.",
 ];
 
-fn question(model: &ChatModel, index: usize) -> GenerateRequest {
+/// Asks for an answer of exactly `max_tokens`: the end tokens are ruled out.
+fn question(model: &ChatModel, index: usize, max_tokens: usize) -> GenerateRequest {
     let system = instruction(60 + 40 * index);
     let prompt = model.prompt(&messages(&[("system", &system), ("user", QUESTIONS[index])])).unwrap();
     let cache = CacheScope { shared_tokens: 0, salt: index.to_string() };
-    let (prompt, sampling) = (prompt.tokens, greedy());
-    GenerateRequest { prompt, sampling, max_tokens: 32, cache, top_logprobs: Some(2), ..GenerateRequest::default() }
+    let sampling = SamplingParams { logit_bias: ENDLESS.to_vec(), ..greedy() };
+    GenerateRequest {
+        prompt: prompt.tokens,
+        sampling,
+        max_tokens,
+        cache,
+        top_logprobs: Some(2),
+        ..GenerateRequest::default()
+    }
 }
+
+/// Rules out the starter model's end tokens.
+const ENDLESS: [(u32, f32); 2] = [(0, -100.0), (2, -100.0)];
 
 /// A token, its text, and how far its logit lies above the second best.
 type Step = (u32, String, f32);
@@ -80,7 +91,8 @@ async fn collect(mut generation: Generation) -> (Vec<Step>, Usage) {
     panic!("the generation ended without a word");
 }
 
-/// Equal but for near ties, where rounding may choose: those are listed, and what follows them is another text.
+/// `got` is the beginning of `expected` but for near ties, where rounding may choose: those are listed, and what follows
+/// them is another text.
 fn assert_same(how: &str, index: usize, expected: &[Step], got: &[Step]) {
     for (at, (a, b)) in expected.iter().zip(got).enumerate() {
         if a.0 != b.0 {
@@ -89,48 +101,56 @@ fn assert_same(how: &str, index: usize, expected: &[Step], got: &[Step]) {
             return;
         }
     }
-    assert_eq!(expected.len(), got.len(), "{how}: prompt {index}");
+    assert!(!got.is_empty() && got.len() <= expected.len(), "{how}: prompt {index}");
 }
 
-async fn all_at_once(model: &ChatModel, how: &str, alone: &[Vec<Step>]) {
-    let running: Vec<_> = (0..8).map(|i| model.generate(question(model, i)).unwrap()).collect();
+const SHORT: usize = 24;
+/// Grows a sequence by more blocks than admission keeps free for it.
+const LONG: usize = 72;
+
+async fn one_by_one(model: &ChatModel, how: &str, alone: &[Vec<Step>]) {
+    for (index, expected) in alone.iter().enumerate() {
+        let (steps, _) = collect(model.generate(question(model, index, SHORT)).unwrap()).await;
+        assert_same(how, index, expected, &steps);
+    }
+}
+
+async fn all_at_once(model: &ChatModel, how: &str, length: usize, alone: &[Vec<Step>]) {
+    let running: Vec<_> = (0..8).map(|i| model.generate(question(model, i, length)).unwrap()).collect();
     for (index, generation) in running.into_iter().enumerate() {
-        assert_same(how, index, &alone[index], &collect(generation).await.0);
+        let (steps, _) = collect(generation).await;
+        assert_eq!(steps.len(), length);
+        assert_same(how, index, &alone[index], &steps);
     }
 }
 
 #[tokio::test]
 async fn greedy_answers_are_the_same_alone_together_chunked_cached_and_preempted() {
     let mut alone = Vec::new();
-    {
-        let model = load(|_| ());
-        for index in 0..8 {
-            let (steps, usage) = collect(model.generate(question(&model, index)).unwrap()).await;
-            assert_eq!(usage.cached_tokens, 0);
-            alone.push(steps);
-        }
-        for (index, expected) in alone.iter().enumerate() {
-            let (steps, usage) = collect(model.generate(question(&model, index)).unwrap()).await;
-            assert!(usage.cached_tokens > 0, "prompt {index} of {} tokens found no prefix", usage.prompt_tokens);
-            assert_same("after a prefix hit", index, expected, &steps);
-        }
+    let model = load(|settings| settings.max_running = 8);
+    for index in 0..8 {
+        let (steps, usage) = collect(model.generate(question(&model, index, LONG)).unwrap()).await;
+        assert_eq!((usage.cached_tokens, steps.len()), (0, LONG));
+        alone.push(steps);
     }
-    {
-        let model = load(|settings| settings.max_running = 8);
-        all_at_once(&model, "all at once", &alone).await;
-    }
-    {
-        let model = load(|settings| settings.step_tokens = 16);
-        for (index, expected) in alone.iter().enumerate() {
-            let (steps, _) = collect(model.generate(question(&model, index)).unwrap()).await;
-            assert_same("with a 16-token prefill chunk", index, expected, &steps);
-        }
-    }
+    let before = model.stats().cached_tokens;
+    one_by_one(&model, "after a prefix hit", &alone).await;
+    assert!(model.stats().cached_tokens - before > 1500, "{:?}", model.stats());
+    drop(model);
+
+    let model = load(|settings| settings.max_running = 8);
+    all_at_once(&model, "all at once", SHORT, &alone).await;
+    drop(model);
+
+    let model = load(|settings| settings.step_tokens = 16);
+    one_by_one(&model, "with a 16-token prefill chunk", &alone).await;
+    drop(model);
+
     let model = load(|settings| settings.kv_mib = 40);
-    all_at_once(&model, "after a preemption", &alone).await;
+    all_at_once(&model, "after a preemption", LONG, &alone).await;
     let stats = model.stats();
-    println!("{stats:?}");
-    assert!(stats.preemptions > 0, "{} blocks were enough for all: nothing was preempted", stats.kv_blocks);
+    println!("{} preemptions in {} blocks", stats.preemptions, stats.kv_blocks);
+    assert!(stats.preemptions > 0, "{stats:?}");
 }
 
 #[tokio::test]
@@ -169,11 +189,10 @@ async fn a_second_conversation_finds_the_operators_core_cached_also_after_a_rest
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures time, so it runs alone: the last step of scripts/test"]
 async fn running_streams_do_not_stutter_while_a_long_prompt_is_read() {
     let model = load(|_| ());
-    // No answer ends before it is long.
-    let sampling =
-        SamplingParams { logit_bias: vec![(2, -100.0), (0, -100.0)], seed: Some(1), ..SamplingParams::default() };
+    let sampling = SamplingParams { logit_bias: ENDLESS.to_vec(), seed: Some(1), ..SamplingParams::default() };
     let enough = Arc::new(AtomicBool::new(false));
     let stream = |index: usize| {
         let prompt = model.prompt(&messages(&[("user", QUESTIONS[index])])).unwrap().tokens;
