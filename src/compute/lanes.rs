@@ -27,6 +27,10 @@ pub(super) trait Lanes: Copy {
     unsafe fn round(self) -> Self;
     /// `self * 2^n` for integral `n` in -126..=127.
     unsafe fn scale(self, n: Self) -> Self;
+    /// The largest lane.
+    unsafe fn reduce_max(self) -> f32;
+    /// The sum of the lanes, always in one order.
+    unsafe fn reduce_sum(self) -> f32;
 }
 
 impl Lanes for f32 {
@@ -79,6 +83,14 @@ impl Lanes for f32 {
     unsafe fn scale(self, n: Self) -> Self {
         self * f32::from_bits(((n as i32 + 127) << 23) as u32)
     }
+    #[inline(always)]
+    unsafe fn reduce_max(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    unsafe fn reduce_sum(self) -> f32 {
+        self
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -99,7 +111,7 @@ pub(super) mod x86 {
     // trait's contract puts on the caller.
     impl Lanes for Zmm {
         const N: usize = 16;
-        const ROWS: usize = 12;
+        const ROWS: usize = 8;
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
             unsafe { Self(_mm512_set1_ps(x)) }
@@ -143,6 +155,14 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn scale(self, n: Self) -> Self {
             unsafe { Self(_mm512_scalef_ps(self.0, n.0)) }
+        }
+        #[inline(always)]
+        unsafe fn reduce_max(self) -> f32 {
+            unsafe { _mm512_reduce_max_ps(self.0) }
+        }
+        #[inline(always)]
+        unsafe fn reduce_sum(self) -> f32 {
+            unsafe { _mm512_reduce_add_ps(self.0) }
         }
     }
 
@@ -194,6 +214,22 @@ pub(super) mod x86 {
             unsafe {
                 let bits = _mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127));
                 Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits))))
+            }
+        }
+        #[inline(always)]
+        unsafe fn reduce_max(self) -> f32 {
+            unsafe {
+                let half = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
+                _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
+            }
+        }
+        #[inline(always)]
+        unsafe fn reduce_sum(self) -> f32 {
+            unsafe {
+                let half = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+                _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
             }
         }
     }

@@ -1,8 +1,9 @@
 //! Products with F32 weights, packed in panels of 32 outputs.
 //!
 //! `out[row][o] = bias[o] + Σ_k x[row][k] * w[o][k]`. A panel holds 32 outputs as `[k][32]`, so that one step of `k`
-//! loads two (AVX-512) vectors of weights and multiplies them with one broadcast activation of each of up to 12 rows:
-//! the activations need no packing and every weight is read once per 12 rows. Each output sums over `k` in order,
+//! loads two (AVX-512) vectors of weights and multiplies them with one broadcast activation of each of up to 8 rows (16
+//! sums; 24 would fit the registers too, but then the compiler keeps them in memory): the activations need no packing
+//! and every weight is read once per 8 rows. Each output sums over `k` in order,
 //! whatever the number of rows: a row's result does not depend on the rows beside it, to the last bit.
 
 use super::lanes::{Isa, Lanes, dispatch};
@@ -108,7 +109,6 @@ unsafe fn panel_product<L: Lanes>(tile: Tile<'_>) {
         while row < rows {
             let left = rows - row;
             row += match left {
-                _ if L::ROWS >= 12 && left >= 12 => rows_product::<L, 12>(&tile, row),
                 _ if L::ROWS >= 8 && left >= 8 => rows_product::<L, 8>(&tile, row),
                 _ if left >= 4 => rows_product::<L, 4>(&tile, row),
                 _ if left >= 2 => rows_product::<L, 2>(&tile, row),

@@ -37,7 +37,7 @@ impl Decoder {
     pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
         match settings.backend.as_str() {
             "candle" => {
-                let backend = CandleBackend::open(&settings.device, &settings.weights)?;
+                let backend = CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes())?;
                 Self::on(backend, gguf, spec, settings)
             }
             other => Err(ModelError::Compute(format!("engine.backend is `{other}`; only `candle` is there so far"))),

@@ -168,6 +168,12 @@ impl Gguf {
         self.tensors.get(name).map(|t| t.dims.as_slice())
     }
 
+    /// Bytes that all tensors would take in `f32`.
+    pub fn widened_bytes(&self) -> u64 {
+        let numbers = |t: &TensorPlace| (t.bytes.len() / t.format.block_bytes() * t.format.block_len()) as u64;
+        self.tensors.values().map(|t| 4 * numbers(t)).sum()
+    }
+
     /// Where a tensor's bytes lie in the file.
     #[cfg(test)]
     pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {

@@ -34,12 +34,13 @@ pub struct PagedKvHandle(PagedKv);
 pub struct DeviceKvHandle(DeviceKv);
 
 impl CandleBackend {
-    /// Opens the device named by `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and holds weights as `weights` says.
+    /// Opens the device named by `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and holds weights as `weights` says, for a
+    /// model whose matrices take `widened_bytes` in `f32`.
     ///
     /// # Errors
     /// An unknown name, or CUDA asked for where this build or machine has none.
-    pub fn open(device: &str, weights: &str) -> Result<Self, ComputeError> {
-        let policy = WeightPolicy::from_setting(weights)?;
+    pub fn open(device: &str, weights: &str, widened_bytes: u64) -> Result<Self, ComputeError> {
+        let policy = WeightPolicy::from_setting(weights)?.within(widened_bytes, weights::memory_bytes());
         let device = match device {
             "cpu" => Device::Cpu,
             // `auto` is the first CUDA device where there is one, else the CPU.

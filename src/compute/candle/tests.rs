@@ -36,7 +36,7 @@ fn attention_by_tensor_operations_equals_the_cpu_kernel() {
                 rows,
             };
             let (q, k, v) = (random(&mut rng, rows, 120), random(&mut rng, rows, 40), random(&mut rng, rows, 40));
-            let mut run = |kv: &mut CandleKv| {
+            let run = |kv: &mut CandleKv| {
                 let qkv = Qkv { q: q.clone(), k: k.clone(), v: v.clone() };
                 let q = backend.rope_and_cache(qkv, None, kv, 0, &plan).unwrap();
                 numbers(&backend.paged_attention(&q, kv, 0, &plan).unwrap()).unwrap()
@@ -53,12 +53,21 @@ fn attention_by_tensor_operations_equals_the_cpu_kernel() {
 
 #[test]
 fn unknown_settings_are_refused_by_name() {
-    let error = |device: &str, weights: &str| CandleBackend::open(device, weights).err().map(|e| e.to_string());
+    let error = |device: &str, weights: &str| CandleBackend::open(device, weights, 0).err().map(|e| e.to_string());
     assert!(error("tpu", "auto").unwrap().contains("`tpu`"));
     assert!(error("cpu", "int3").unwrap().contains("`int3`"));
     assert!(error("cpu", "dense").is_none());
     #[cfg(not(feature = "cuda"))]
     assert!(error("cuda", "auto").unwrap().contains("--features cuda"));
+}
+
+#[test]
+fn auto_widens_weights_only_within_a_quarter_of_the_memory() {
+    let decided = |bytes, memory| WeightPolicy::Auto.within(bytes, memory);
+    assert_eq!(decided(100, Some(400)), WeightPolicy::Auto);
+    assert_eq!(decided(101, Some(400)), WeightPolicy::Quantized);
+    assert_eq!(decided(1, None), WeightPolicy::Quantized);
+    assert_eq!(WeightPolicy::Dense.within(101, Some(400)), WeightPolicy::Dense);
 }
 
 #[test]

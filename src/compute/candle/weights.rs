@@ -38,6 +38,14 @@ impl WeightPolicy {
         }
     }
 
+    /// `Auto` decided: `Quantized` where `widened_bytes` of `f32` weights are more than a quarter of `memory` bytes.
+    pub(super) fn within(self, widened_bytes: u64, memory: Option<u64>) -> Self {
+        match self {
+            Self::Auto if memory.is_none_or(|memory| widened_bytes > memory / 4) => Self::Quantized,
+            policy => policy,
+        }
+    }
+
     /// True where a matrix of this format and width is to be widened.
     fn widens(self, device: &Device, format: Format, cols: usize) -> bool {
         if !device.is_cpu() {
@@ -49,6 +57,16 @@ impl WeightPolicy {
             Self::Auto => !candle_is_fast(format, cols),
         }
     }
+}
+
+/// Memory that this program may use, in bytes: the machine's, or its control group's where that is less. `None` where
+/// the system does not say.
+pub(super) fn memory_bytes() -> Option<u64> {
+    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let machine = line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024;
+    let group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok().and_then(|max| max.trim().parse().ok());
+    Some(group.map_or(machine, |group: u64| machine.min(group)))
 }
 
 /// True for formats that candle 0.11 multiplies in tiles on x86 (`quantized/repack_x86.rs`).
