@@ -3,16 +3,30 @@
 //! *Pack*: the folder. *Chunk*: a piece of an article, a FAQ entry, an app-map entry or a section of an
 //! instruction, with its heading path and its *assets* (code, images, links, tables), which stand in its text as
 //! `[[code:1]]`, `[[image:2]]`. *Passage*: a chunk found by a search, with its scores.
+//!
+//! Data flows one way. `pack` reads and checks the folder. `markdown` takes a text apart into blocks and assets, and
+//! `chunk` puts them together again as chunks. `index` embeds what changed, writes vectors and words to the state
+//! directory, and searches them. `live` holds the current [`Snapshot`] of all that and replaces it when `watch` sees
+//! the folder change; a pack with faults never replaces a good one. `language` and `words` know how people write.
 
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::KnowledgeSettings;
-use crate::embed::Embedder;
-
+pub(crate) mod chunk;
+mod index;
+mod language;
+mod live;
+pub(crate) mod markdown;
 pub mod pack;
+mod watch;
+pub(crate) mod words;
+
+#[cfg(test)]
+mod tests;
+
+pub use language::detect_lang;
 pub use pack::Pack;
 
 /// What a chunk was made of.
@@ -98,6 +112,8 @@ pub struct SearchQuery<'a> {
     /// Empty: all kinds.
     pub kinds: &'a [SourceKind],
     pub limit: usize,
+    /// Version of the operator's instruction (`v2`); `None`: the active one.
+    pub version: Option<&'a str>,
     /// The query's vector where the caller has it already (the same text, `Role::Query`); `None`: search embeds it.
     pub vector: Option<&'a [f32]>,
 }
@@ -124,62 +140,25 @@ pub struct IndexReport {
 }
 
 /// One immutable state of the knowledge: a pack and its index.
-pub struct Snapshot {}
-
-impl Snapshot {
-    pub fn pack(&self) -> &Pack {
-        todo!()
-    }
-    /// Changes with every change of the pack; hex.
-    pub fn version(&self) -> &str {
-        todo!()
-    }
-    pub fn chunk(&self, _id: &str) -> Option<Arc<Chunk>> {
-        todo!()
-    }
-    pub fn chunks(&self) -> &[Arc<Chunk>] {
-        todo!()
-    }
-    /// Hybrid search. Blocking: embeds the query.
-    pub fn search(&self, _query: &SearchQuery<'_>) -> Result<Vec<Passage>, KbError> {
-        todo!()
-    }
+pub struct Snapshot {
+    pack: Pack,
+    version: String,
+    index: index::Index,
+    by_id: HashMap<String, usize>,
 }
 
 /// The live knowledge: the last good snapshot, replaced when the folder changes. Cheap to clone.
 #[derive(Clone)]
-pub struct Knowledge {}
-
-impl Knowledge {
-    /// Reads the pack, brings the index in `state_dir` up to date, maps it. Blocking.
-    pub fn open(
-        _settings: &KnowledgeSettings,
-        _state_dir: &Path,
-        _embedder: Embedder,
-        _progress: &mut dyn FnMut(IndexProgress),
-    ) -> Result<(Self, IndexReport), KbError> {
-        todo!()
-    }
-    /// The current snapshot; hold it for the whole turn.
-    pub fn snapshot(&self) -> Arc<Snapshot> {
-        todo!()
-    }
-    /// Re-reads the folder now. On a fault that forbids use, the last good snapshot stays.
-    pub fn reload(&self) -> Result<IndexReport, KbError> {
-        todo!()
-    }
-    /// Follows changes of the folder on a thread of its own until the returned guard is dropped.
-    pub fn watch(&self) -> Result<WatchGuard, KbError> {
-        todo!()
-    }
-    /// Faults of the last read, good or not.
-    pub fn faults(&self) -> Vec<pack::Fault> {
-        todo!()
-    }
+pub struct Knowledge {
+    shared: Arc<live::Shared>,
 }
 
 /// Ends the watching when dropped.
-pub struct WatchGuard {}
+pub struct WatchGuard {
+    _watcher: notify::RecommendedWatcher,
+    stop: Box<dyn Fn() + Send + Sync>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
 
 /// What can go wrong with a pack or its index.
 #[derive(Debug, thiserror::Error)]

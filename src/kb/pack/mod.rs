@@ -1,9 +1,27 @@
 //! A knowledge pack as plain data, read from its folder and validated as a whole.
+//!
+//! [`Pack::read`] goes through the folder once, file kind by file kind (one module each), and collects every *fault*:
+//! file, line, reason, and whether it forbids to serve the pack (*fatal*) or only deserves a look. Broken settings and
+//! broken rows are fatal; images and links that lead nowhere are warnings. What people added through the console lies
+//! in `desk/` and is laid over the rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+
+mod app_map;
+mod articles;
+mod company;
+mod faq;
+mod files;
+mod filters;
+mod lines;
+mod operators;
+mod read;
+pub(crate) mod references;
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// A pack, read. `faults` lists all that was wrong; a pack with an `Error` fault is not served.
 #[derive(Debug, Clone, Default)]
@@ -17,13 +35,10 @@ pub struct Pack {
     pub filters: Vec<LabelledExample>,
     pub evals: Vec<Dialogue>,
     pub faults: Vec<Fault>,
-}
-
-impl Pack {
-    /// Reads and validates the whole folder. What is wrong stands in `faults`; what could be read is there all the same.
-    pub fn read(_settings: &crate::config::KnowledgeSettings) -> Self {
-        todo!()
-    }
+    /// Hash of all files read, hex.
+    pub digest: String,
+    /// All files of the folder, to resolve links and images.
+    pub(crate) paths: BTreeSet<String>,
 }
 
 /// `company.toml`.

@@ -1,0 +1,216 @@
+//! What a sentence-transformers folder says about itself: architecture, pooling, prefixes, longest text.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use super::EmbedError;
+use super::pooling::Pooling;
+
+/// The encoder's shape, from `config.json`.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct EncoderConfig {
+    pub model_type: String,
+    pub vocab_size: usize,
+    pub hidden_size: usize,
+    pub num_hidden_layers: usize,
+    pub num_attention_heads: usize,
+    pub intermediate_size: usize,
+    #[serde(default = "EncoderConfig::gelu")]
+    pub hidden_act: String,
+    pub max_position_embeddings: usize,
+    #[serde(default = "EncoderConfig::small_eps")]
+    pub layer_norm_eps: f64,
+    #[serde(default)]
+    pub pad_token_id: Option<u32>,
+    #[serde(default)]
+    pub position_embedding_type: Option<String>,
+}
+
+impl EncoderConfig {
+    fn gelu() -> String {
+        "gelu".into()
+    }
+
+    fn small_eps() -> f64 {
+        1e-12
+    }
+
+    /// RoBERTa counts positions from `pad_token_id + 1`, BERT from 0.
+    pub fn first_position(&self) -> usize {
+        match self.model_type.as_str() {
+            "bert" => 0,
+            _ => self.pad_token_id.unwrap_or(1) as usize + 1,
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
+            return Err(format!(
+                "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta)",
+                self.model_type
+            ));
+        }
+        if self.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
+            return Err("position_embedding_type must be `absolute`".into());
+        }
+        if self.hidden_act != "gelu" {
+            return Err(format!("hidden_act is `{}`; only `gelu` is known", self.hidden_act));
+        }
+        let sizes = [self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_attention_heads];
+        if sizes.contains(&0) || self.intermediate_size == 0 {
+            return Err("a size is 0".into());
+        }
+        if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
+            return Err(format!(
+                "hidden_size {} is not divisible by num_attention_heads {}",
+                self.hidden_size, self.num_attention_heads
+            ));
+        }
+        if self.max_position_embeddings <= self.first_position() + 2 {
+            return Err(format!("max_position_embeddings is {}", self.max_position_embeddings));
+        }
+        Ok(())
+    }
+}
+
+/// Everything but the weights and the tokenizer.
+#[derive(Debug, Clone)]
+pub(super) struct FolderConfig {
+    pub encoder: EncoderConfig,
+    pub pooling: Pooling,
+    /// L2-normalise the pooled vector.
+    pub normalize: bool,
+    /// Longest text in tokens, special tokens included.
+    pub max_tokens: usize,
+    /// Lowercase before tokenizing.
+    pub lowercase: bool,
+    /// Prefix -> text, as in `query: `.
+    pub query_prefix: String,
+    pub passage_prefix: String,
+}
+
+#[derive(Deserialize)]
+struct Module {
+    #[serde(default)]
+    path: String,
+    r#type: String,
+}
+
+#[derive(Deserialize, Default)]
+struct SentenceConfig {
+    max_seq_length: Option<usize>,
+    #[serde(default)]
+    do_lower_case: bool,
+}
+
+#[derive(Deserialize, Default)]
+struct PromptConfig {
+    #[serde(default)]
+    prompts: BTreeMap<String, String>,
+    #[serde(default)]
+    default_prompt_name: Option<String>,
+}
+
+impl FolderConfig {
+    /// Reads the JSON files of `dir`. `id` helps where a model's prefixes are known but its folder does not name them.
+    pub fn read(id: &str, dir: &Path) -> Result<Self, EmbedError> {
+        if !dir.is_dir() {
+            return Err(fault(
+                dir,
+                "is not a folder; get the model with `firstline models pull` or scripts/fetch-models",
+            ));
+        }
+        let config_path = dir.join("config.json");
+        let encoder: EncoderConfig = read_json(&config_path)?;
+        encoder.check().map_err(|reason| fault(&config_path, &reason))?;
+
+        // Without modules.json sentence-transformers itself falls back to mean pooling.
+        let mut pooling = Pooling::Mean;
+        let mut normalize = false;
+        let modules_path = dir.join("modules.json");
+        if modules_path.exists() {
+            for module in read_json::<Vec<Module>>(&modules_path)? {
+                match module.r#type.rsplit('.').next().unwrap_or_default() {
+                    "Transformer" => {}
+                    "Pooling" => {
+                        let path = dir.join(&module.path).join("config.json");
+                        pooling = Pooling::from_config(&read_json(&path)?).map_err(|reason| fault(&path, &reason))?;
+                    }
+                    "Normalize" => normalize = true,
+                    other => {
+                        let reason =
+                            format!("the module `{other}` is not supported (Transformer, Pooling, Normalize are)");
+                        return Err(fault(&modules_path, &reason));
+                    }
+                }
+            }
+        }
+        let sentence: SentenceConfig = read_optional(&dir.join("sentence_bert_config.json"))?;
+        let prompts: PromptConfig = read_optional(&dir.join("config_sentence_transformers.json"))?;
+        let positions = encoder.max_position_embeddings - encoder.first_position();
+        let max_tokens = sentence.max_seq_length.unwrap_or(positions).min(positions);
+        if max_tokens < 3 {
+            return Err(fault(&dir.join("sentence_bert_config.json"), "max_seq_length must be at least 3"));
+        }
+        let (query_prefix, passage_prefix) = prefixes(id, &prompts);
+        Ok(Self {
+            encoder,
+            pooling,
+            normalize,
+            max_tokens,
+            lowercase: sentence.do_lower_case,
+            query_prefix,
+            passage_prefix,
+        })
+    }
+}
+
+/// The prefixes of a query and of a passage. E5 models need theirs although most copies of them do not say so.
+fn prefixes(id: &str, config: &PromptConfig) -> (String, String) {
+    let named = |names: &[&str]| names.iter().find_map(|name| config.prompts.get(*name)).cloned();
+    let default = config.default_prompt_name.as_ref().and_then(|name| config.prompts.get(name)).cloned();
+    if config.prompts.values().all(|prompt| prompt.is_empty()) && id.contains("e5-") && !id.contains("instruct") {
+        return ("query: ".into(), "passage: ".into());
+    }
+    let query = named(&["query", "search_query"]).or_else(|| default.clone());
+    let passage = named(&["passage", "document", "search_document"]).or(default);
+    (query.unwrap_or_default(), passage.unwrap_or_default())
+}
+
+fn read_optional<T: DeserializeOwned + Default>(path: &Path) -> Result<T, EmbedError> {
+    if path.exists() { read_json(path) } else { Ok(T::default()) }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EmbedError> {
+    let bytes = std::fs::read(path).map_err(|e| fault(path, &e.to_string()))?;
+    serde_json::from_slice(&bytes).map_err(|e| fault(path, &e.to_string()))
+}
+
+pub(super) fn fault(path: &Path, reason: &str) -> EmbedError {
+    EmbedError::File { file: path.display().to_string(), reason: reason.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prompts(pairs: &[(&str, &str)]) -> PromptConfig {
+        let prompts = pairs.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+        PromptConfig { prompts, default_prompt_name: None }
+    }
+
+    #[test]
+    fn prefixes_come_from_the_models_own_prompts() {
+        let config = prompts(&[("query", "Q: "), ("document", "D: ")]);
+        assert_eq!(prefixes("any", &config), ("Q: ".into(), "D: ".into()));
+        assert_eq!(prefixes("any", &prompts(&[])), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn e5_models_get_their_prefixes_even_where_the_folder_names_none() {
+        assert_eq!(prefixes("multilingual-e5-small", &prompts(&[])), ("query: ".into(), "passage: ".into()));
+    }
+}

@@ -1,0 +1,167 @@
+//! The dense leg: vectors in a usearch graph (half precision, cosine), mapped from disk.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
+
+use crate::kb::KbError;
+
+/// Searches at once in one graph; more of them wait for a moment.
+const SEARCHERS: usize = 64;
+
+/// A vector's key: the chunk's position, and 0 for its text or 1.. for its questions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct VectorKey {
+    pub chunk: u32,
+    pub slot: u16,
+}
+
+impl VectorKey {
+    fn packed(self) -> u64 {
+        u64::from(self.chunk) << 16 | u64::from(self.slot)
+    }
+
+    fn unpacked(key: u64) -> Self {
+        Self { chunk: (key >> 16) as u32, slot: (key & 0xffff) as u16 }
+    }
+}
+
+/// Vectors of one index.
+pub(super) struct Dense {
+    index: Index,
+    dimensions: usize,
+    /// Slots that each chunk has vectors for.
+    slots: HashMap<u32, u16>,
+}
+
+impl Dense {
+    /// Writes vectors (`[dimensions]` each) to a new file.
+    pub fn write(path: &Path, dimensions: usize, vectors: &[(VectorKey, Vec<f32>)]) -> Result<(), KbError> {
+        let index = new_index(dimensions)?;
+        index.reserve(vectors.len().max(1)).map_err(failed)?;
+        for (key, vector) in vectors {
+            index.add(key.packed(), vector).map_err(failed)?;
+        }
+        index.save(&utf8(path)?).map_err(failed)
+    }
+
+    /// Maps the file. `slots`: how many vectors each chunk has.
+    pub fn open(path: &Path, dimensions: usize, keys: impl Iterator<Item = VectorKey>) -> Result<Self, KbError> {
+        let index = new_index(dimensions)?;
+        index.view(&utf8(path)?).map_err(failed)?;
+        index.reserve_capacity_and_threads(index.size(), SEARCHERS).map_err(failed)?;
+        let mut slots: HashMap<u32, u16> = HashMap::new();
+        for key in keys {
+            let last = slots.entry(key.chunk).or_default();
+            *last = (*last).max(key.slot + 1);
+        }
+        Ok(Self { index, dimensions, slots })
+    }
+
+    /// The nearest vectors among those that `allowed` lets through: (key, cosine), best first.
+    pub fn search(
+        &self,
+        query: &[f32],
+        limit: usize,
+        allowed: impl Fn(u32) -> bool,
+    ) -> Result<Vec<(VectorKey, f32)>, KbError> {
+        if query.len() != self.dimensions {
+            let reason = format!("the query has {} dimensions, the index {}", query.len(), self.dimensions);
+            return Err(KbError::Index(reason));
+        }
+        let limit = limit.min(self.index.size());
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let filter = |key: u64| allowed(VectorKey::unpacked(key).chunk);
+        // usearch refuses a search while all its searchers are taken; they are free again within a millisecond.
+        let mut tries = 0;
+        let matches = loop {
+            match self.index.filtered_search(query, limit, filter) {
+                Ok(matches) => break matches,
+                Err(_) if tries < 50 => {
+                    tries += 1;
+                    std::thread::sleep(std::time::Duration::from_millis(1));
+                }
+                Err(e) => return Err(failed(e)),
+            }
+        };
+        let found = matches.keys.iter().zip(&matches.distances);
+        Ok(found.map(|(key, distance)| (VectorKey::unpacked(*key), 1.0 - distance)).collect())
+    }
+
+    /// The stored vector.
+    pub fn vector(&self, key: VectorKey) -> Option<Vec<f32>> {
+        let mut vector = vec![0f32; self.dimensions];
+        let found = self.index.get(key.packed(), &mut vector).ok()?;
+        (found > 0).then_some(vector)
+    }
+
+    /// Cosine of the query with each vector of a chunk, by slot.
+    pub fn cosines(&self, query: &[f32], chunk: u32) -> Vec<f32> {
+        let slots = self.slots.get(&chunk).copied().unwrap_or(0);
+        let keys = (0..slots).map(|slot| VectorKey { chunk, slot });
+        keys.filter_map(|key| self.vector(key)).map(|vector| cosine(query, &vector)).collect()
+    }
+}
+
+/// Cosine of two vectors of the same width; 0 where one is all zeros.
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let (mut dot, mut aa, mut bb) = (0f32, 0f32, 0f32);
+    for (x, y) in a.iter().zip(b) {
+        dot += x * y;
+        aa += x * x;
+        bb += y * y;
+    }
+    if aa * bb > 0.0 { dot / (aa * bb).sqrt() } else { 0.0 }
+}
+
+fn new_index(dimensions: usize) -> Result<Index, KbError> {
+    Index::new(&IndexOptions {
+        dimensions,
+        metric: MetricKind::Cos,
+        quantization: ScalarKind::F16,
+        connectivity: 16,
+        expansion_add: 128,
+        expansion_search: 96,
+        multi: false,
+    })
+    .map_err(failed)
+}
+
+fn failed(e: impl std::fmt::Display) -> KbError {
+    KbError::Index(format!("vectors: {e}"))
+}
+
+fn utf8(path: &Path) -> Result<String, KbError> {
+    let reason = || KbError::Io { path: path.display().to_string(), reason: "the path is not UTF-8".into() };
+    path.to_str().map(str::to_string).ok_or_else(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn vectors_are_found_by_cosine_after_a_trip_to_disk_and_only_where_allowed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("v");
+        let key = |chunk, slot| VectorKey { chunk, slot };
+        let vectors = vec![
+            (key(0, 0), vec![1.0, 0.0, 0.0, 0.0]),
+            (key(0, 1), vec![0.0, 2.0, 0.0, 0.0]),
+            (key(7, 0), vec![0.6, 0.8, 0.0, 0.0]),
+        ];
+        Dense::write(&path, 4, &vectors).unwrap();
+        let dense = Dense::open(&path, 4, vectors.iter().map(|(key, _)| *key)).unwrap();
+        let found = dense.search(&[0.0, 1.0, 0.0, 0.0], 10, |_| true).unwrap();
+        assert_eq!(found.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key(0, 1), key(7, 0), key(0, 0)]);
+        assert!((found[1].1 - 0.8).abs() < 1e-3);
+        let found = dense.search(&[0.0, 1.0, 0.0, 0.0], 10, |chunk| chunk == 7).unwrap();
+        assert_eq!(found.len(), 1);
+        let cosines = dense.cosines(&[0.0, 1.0, 0.0, 0.0], 0);
+        assert!(cosines[0].abs() < 1e-3 && (cosines[1] - 1.0).abs() < 1e-3);
+        assert!(dense.search(&[1.0], 3, |_| true).is_err());
+    }
+}

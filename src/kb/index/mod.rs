@@ -1,0 +1,80 @@
+//! The index: what is found for a question, and how well it fits.
+//!
+//! Two *legs* look for a query. The dense one compares meanings (vectors, `dense`); it stands still where the
+//! embedding model does not read the query's language. The lexical one compares stems (`lexical`). Their lists are
+//! merged by reciprocal rank (`search`), and every passage found is then measured the same way whichever leg found it:
+//! cosine, BM25, and the share of the question's words that it speaks of (`coverage`). `store` keeps it all on disk.
+
+mod coverage;
+mod dense;
+mod lexical;
+mod search;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::{Chunk, IndexProgress, IndexReport, KbError, Pack};
+use crate::embed::Embedder;
+use coverage::Vocabulary;
+use store::Stored;
+
+/// An index, open for searching.
+pub(super) struct Index {
+    chunks: Vec<Arc<Chunk>>,
+    stored: Stored,
+    vocabulary: Vocabulary,
+    embedder: Embedder,
+    languages: Vec<String>,
+    /// Operator -> path of the instruction that serves where none is asked for.
+    active_instructions: BTreeMap<String, String>,
+    told_of_language: AtomicBool,
+}
+
+impl Index {
+    /// Brings the index in `state_dir` up to date with `chunks` and opens it.
+    pub fn bring_up(
+        state_dir: &Path,
+        pack: &Pack,
+        chunks: Vec<Arc<Chunk>>,
+        embedder: &Embedder,
+        progress: &mut dyn FnMut(IndexProgress),
+    ) -> Result<Self, KbError> {
+        let stored = store::bring_up(state_dir, &chunks, embedder, progress)?;
+        let vocabulary = Vocabulary::of(&chunks);
+        let active = |operator: &super::pack::Operator| {
+            let instruction = operator.versions.get(&operator.active_version)?;
+            Some((operator.name.clone(), instruction.path.clone()))
+        };
+        Ok(Self {
+            chunks,
+            stored,
+            vocabulary,
+            embedder: embedder.clone(),
+            languages: pack.company.languages.clone(),
+            active_instructions: pack.operators.iter().filter_map(active).collect(),
+            told_of_language: AtomicBool::new(false),
+        })
+    }
+
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        &self.chunks
+    }
+
+    pub fn version(&self) -> &str {
+        &self.stored.version
+    }
+
+    /// What opening it did.
+    pub fn report(&self) -> IndexReport {
+        IndexReport {
+            chunks: self.chunks.len(),
+            reused: self.stored.reused,
+            embedded: self.stored.embedded,
+            truncated: self.stored.truncated,
+            ..IndexReport::default()
+        }
+    }
+}

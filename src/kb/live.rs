@@ -1,0 +1,192 @@
+//! The live knowledge: a snapshot that is replaced when the folder changes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use parking_lot::{Mutex, RwLock};
+
+use super::index::Index;
+use super::{
+    Chunk, IndexProgress, IndexReport, KbError, Knowledge, Pack, Passage, SearchQuery, Snapshot, WatchGuard, chunk,
+    pack, watch,
+};
+use crate::config::KnowledgeSettings;
+use crate::embed::Embedder;
+
+/// Faults that are logged one by one; the rest are counted.
+const LOGGED_FAULTS: usize = 20;
+
+pub(super) struct Shared {
+    settings: KnowledgeSettings,
+    state_dir: PathBuf,
+    embedder: Embedder,
+    current: RwLock<Arc<Snapshot>>,
+    faults: RwLock<Vec<pack::Fault>>,
+    /// Held while reading the folder: one reader at a time.
+    reading: Mutex<()>,
+}
+
+impl Snapshot {
+    pub fn pack(&self) -> &Pack {
+        &self.pack
+    }
+
+    /// Changes with every change of the pack; hex.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    pub fn chunk(&self, id: &str) -> Option<Arc<Chunk>> {
+        self.by_id.get(id).map(|at| self.index.chunks()[*at].clone())
+    }
+
+    pub fn chunks(&self) -> &[Arc<Chunk>] {
+        self.index.chunks()
+    }
+
+    /// Hybrid search. Blocking: embeds the query where it brings no vector.
+    ///
+    /// # Errors
+    /// Where the embedding model or the index fails, never for what the query says.
+    pub fn search(&self, query: &SearchQuery<'_>) -> Result<Vec<Passage>, KbError> {
+        self.index.search(query)
+    }
+
+    fn make(
+        pack: Pack,
+        settings: &KnowledgeSettings,
+        state_dir: &Path,
+        embedder: &Embedder,
+        progress: &mut dyn FnMut(IndexProgress),
+    ) -> Result<Self, KbError> {
+        let chunks: Vec<Arc<Chunk>> = chunk::chunks(&pack, settings.chunk_chars).into_iter().map(Arc::new).collect();
+        let by_id: HashMap<String, usize> = chunks.iter().enumerate().map(|(at, c)| (c.id.clone(), at)).collect();
+        let index = Index::bring_up(state_dir, &pack, chunks, embedder, progress)?;
+        let version =
+            blake3::hash(format!("{} {}", pack.digest, index.version()).as_bytes()).to_hex()[..16].to_string();
+        Ok(Self { pack, version, index, by_id })
+    }
+}
+
+impl Knowledge {
+    /// Reads the pack, brings the index in `state_dir` up to date, maps it. Blocking.
+    ///
+    /// # Errors
+    /// [`KbError::Pack`] with every fault where the pack cannot be served; otherwise what failed.
+    pub fn open(
+        settings: &KnowledgeSettings,
+        state_dir: &Path,
+        embedder: Embedder,
+        progress: &mut dyn FnMut(IndexProgress),
+    ) -> Result<(Self, IndexReport), KbError> {
+        let started = Instant::now();
+        let pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        let faults = pack.faults.clone();
+        if !pack.is_usable() {
+            return Err(KbError::Pack { dir: settings.dir.display().to_string(), faults });
+        }
+        log_faults(&faults);
+        let snapshot = Snapshot::make(pack, settings, state_dir, &embedder, progress)?;
+        let report = report(&snapshot, faults.clone(), started);
+        let shared = Shared {
+            settings: settings.clone(),
+            state_dir: state_dir.to_path_buf(),
+            embedder,
+            current: RwLock::new(Arc::new(snapshot)),
+            faults: RwLock::new(faults),
+            reading: Mutex::new(()),
+        };
+        Ok((Self { shared: Arc::new(shared) }, report))
+    }
+
+    /// The current snapshot; hold it for the whole turn.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.shared.current.read().clone()
+    }
+
+    /// Re-reads the folder now. On a fault that forbids use, the last good snapshot stays.
+    ///
+    /// # Errors
+    /// As [`Knowledge::open`]; the snapshot is then unchanged.
+    pub fn reload(&self) -> Result<IndexReport, KbError> {
+        let shared = &*self.shared;
+        let _one_at_a_time = shared.reading.lock();
+        let started = Instant::now();
+        let pack = Pack::read_with_desk(&shared.settings, Some(&desk_dir(&shared.state_dir)));
+        let faults = pack.faults.clone();
+        *shared.faults.write() = faults.clone();
+        log_faults(&faults);
+        if !pack.is_usable() {
+            tracing::error!(
+                version = self.snapshot().version(),
+                "the pack has faults; the last good one keeps serving"
+            );
+            return Err(KbError::Pack { dir: shared.settings.dir.display().to_string(), faults });
+        }
+        let current = self.snapshot();
+        if current.pack.digest == pack.digest && current.pack.paths == pack.paths {
+            return Ok(IndexReport { embedded: 0, ..report(&current, faults, started) });
+        }
+        let snapshot = Snapshot::make(pack, &shared.settings, &shared.state_dir, &shared.embedder, &mut |_| {})?;
+        let report = report(&snapshot, faults, started);
+        tracing::info!(
+            version = snapshot.version(),
+            chunks = report.chunks,
+            embedded = report.embedded,
+            seconds = report.seconds,
+            "the knowledge was read anew"
+        );
+        *shared.current.write() = Arc::new(snapshot);
+        Ok(report)
+    }
+
+    /// Follows changes of the folder on a thread of its own until the returned guard is dropped.
+    ///
+    /// # Errors
+    /// Where the operating system does not let the folder be watched.
+    pub fn watch(&self) -> Result<WatchGuard, KbError> {
+        let knowledge = self.clone();
+        let shared = &*self.shared;
+        let reload = move || {
+            if let Err(e) = knowledge.reload()
+                && !matches!(e, KbError::Pack { .. })
+            {
+                tracing::error!(error = %e, "the changed pack could not be indexed; the last good one keeps serving");
+            }
+        };
+        watch::start(&shared.settings.dir, &shared.state_dir, &desk_dir(&shared.state_dir), reload)
+    }
+
+    /// Faults of the last read, good or not.
+    pub fn faults(&self) -> Vec<pack::Fault> {
+        self.shared.faults.read().clone()
+    }
+}
+
+/// Where entries of the console lie when the pack is read-only.
+fn desk_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("desk")
+}
+
+fn report(snapshot: &Snapshot, faults: Vec<pack::Fault>, started: Instant) -> IndexReport {
+    let pack = &snapshot.pack;
+    let mut files: Vec<&str> = pack.articles.iter().map(|a| a.path.as_str()).collect();
+    files.extend(snapshot.chunks().iter().map(|c| c.path.as_str()));
+    files.sort_unstable();
+    files.dedup();
+    IndexReport { files: files.len(), faults, seconds: started.elapsed().as_secs_f64(), ..snapshot.index.report() }
+}
+
+fn log_faults(faults: &[pack::Fault]) {
+    for fault in faults.iter().filter(|fault| fault.fatal).take(LOGGED_FAULTS) {
+        tracing::error!(path = fault.path, line = fault.line, "{}", fault.reason);
+    }
+    for fault in faults.iter().filter(|fault| !fault.fatal).take(LOGGED_FAULTS) {
+        tracing::warn!(path = fault.path, line = fault.line, "{}", fault.reason);
+    }
+    if faults.len() > LOGGED_FAULTS {
+        tracing::warn!(faults = faults.len(), "the pack has more faults; `firstline index --check` lists them all");
+    }
+}

@@ -1,0 +1,272 @@
+//! `operators/NAME/`: settings, job instructions, sample answers.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::company::{line_of, line_of_key};
+use super::files::{Files, line_at};
+use super::{Company, HandoffRules, Instruction, InstructionSection, Operator, OperatorSampling, SampleAnswer, lines};
+use crate::kb::detect_lang;
+use crate::kb::markdown::fences;
+
+/// Names that mean something else on the wire.
+const RESERVED: [&str; 2] = ["support", "firstline"];
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OperatorFile {
+    role: String,
+    #[serde(default)]
+    default: bool,
+    #[serde(default)]
+    channels: Vec<String>,
+    #[serde(default)]
+    audiences: Vec<String>,
+    #[serde(default)]
+    languages: Vec<String>,
+    #[serde(default)]
+    topics: Vec<String>,
+    #[serde(default)]
+    active_version: Option<String>,
+    #[serde(default)]
+    display_name: BTreeMap<String, String>,
+    #[serde(default)]
+    shares: BTreeMap<String, f32>,
+    #[serde(default)]
+    handoff: HandoffRules,
+    #[serde(default)]
+    sampling: OperatorSampling,
+}
+
+/// All operators, by name. None at all is a fatal fault that says what to write.
+pub(super) fn read(files: &mut Files, company: &Company) -> Vec<Operator> {
+    let folders: Vec<String> = match files.is_dir("operators") {
+        true => files.names("operators").into_iter().filter(|(_, is_dir)| *is_dir).map(|(name, _)| name).collect(),
+        false => Vec::new(),
+    };
+    if folders.is_empty() {
+        let reason = "there is no operator; write operators/NAME/operator.toml (role = \"...\", default = true) \
+                      and operators/NAME/v1.md (the job instruction), or start with `firstline init`";
+        files.fatal("operators", 0, reason);
+        return Vec::new();
+    }
+    let mut operators: Vec<Operator> = Vec::new();
+    for name in folders {
+        if let Some(operator) = read_one(files, company, name) {
+            operators.push(operator);
+        }
+    }
+    let defaults: Vec<String> = operators.iter().filter(|o| o.default).map(|o| o.name.clone()).collect();
+    match &defaults[..] {
+        [] => {
+            if let Some(first) = operators.first_mut() {
+                first.default = true;
+                let reason = format!("no operator has `default = true`; `{}` serves where no other fits", first.name);
+                files.warn("operators", 0, reason);
+            }
+        }
+        [_] => {}
+        many => files.fatal("operators", 0, format!("several operators have `default = true`: {}", many.join(", "))),
+    }
+    operators
+}
+
+fn read_one(files: &mut Files, company: &Company, name: String) -> Option<Operator> {
+    let folder = format!("operators/{name}");
+    let path = format!("{folder}/operator.toml");
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
+    if !name.chars().all(plain) {
+        files.fatal(&folder, 0, "an operator's name is its model id: lowercase letters, digits, `-` and `_` only");
+    }
+    if RESERVED.contains(&name.as_str()) {
+        files.fatal(&folder, 0, format!("the name `{name}` is taken by the program; choose another"));
+    }
+    if !files.exists(&path) {
+        files.fatal(&path, 0, "is missing; write at least `role = \"what this operator is for\"`");
+        return None;
+    }
+    let text = files.read(&path)?;
+    let file: OperatorFile = match toml::from_str(&text) {
+        Ok(file) => file,
+        Err(e) => {
+            let line = e.span().map_or(0, |span| line_at(&text, span.start));
+            files.fatal(&path, line, e.message().to_string());
+            return None;
+        }
+    };
+    let versions = read_versions(files, &folder);
+    let active_version = active_version(files, &path, &text, &file, &versions)?;
+    check(files, &path, &text, &file, &versions, company);
+    let examples = read_examples(files, &folder, company);
+    let languages = if file.languages.is_empty() { company.languages.clone() } else { file.languages };
+    Some(Operator {
+        name,
+        display_name: file.display_name,
+        role: file.role,
+        channels: file.channels,
+        audiences: file.audiences,
+        languages,
+        topics: file.topics,
+        default: file.default,
+        handoff: file.handoff,
+        sampling: file.sampling,
+        active_version,
+        shares: file.shares,
+        versions,
+        examples,
+    })
+}
+
+fn read_versions(files: &mut Files, folder: &str) -> BTreeMap<String, Instruction> {
+    let mut versions = BTreeMap::new();
+    for (name, is_dir) in files.names(folder) {
+        let Some(version) = name.strip_suffix(".md").filter(|stem| !is_dir && *stem != "README") else { continue };
+        let path = format!("{folder}/{name}");
+        let Some(text) = files.read(&path) else { continue };
+        let instruction = split(&text, version, files.named(&path));
+        if instruction.core.trim().is_empty() {
+            files.fatal(&path, 1, "the instruction has no core: nothing stands above its second `# ` heading");
+        }
+        versions.insert(version.to_string(), instruction);
+    }
+    versions
+}
+
+fn active_version(
+    files: &mut Files,
+    path: &str,
+    text: &str,
+    file: &OperatorFile,
+    versions: &BTreeMap<String, Instruction>,
+) -> Option<String> {
+    let known = versions.keys().cloned().collect::<Vec<_>>().join(", ");
+    match &file.active_version {
+        _ if versions.is_empty() => {
+            files.fatal(path, 0, "there is no job instruction beside it; write v1.md");
+            None
+        }
+        Some(active) if versions.contains_key(active) => Some(active.clone()),
+        Some(active) => {
+            let line = line_of_key(text, "active_version");
+            files.fatal(path, line, format!("active_version is `{active}`; the instructions there are: {known}"));
+            None
+        }
+        None if versions.len() == 1 => versions.keys().next().cloned(),
+        None => {
+            files.fatal(path, 0, format!("there are several instructions ({known}); name one as active_version"));
+            None
+        }
+    }
+}
+
+fn check(
+    files: &mut Files,
+    path: &str,
+    text: &str,
+    file: &OperatorFile,
+    versions: &BTreeMap<String, Instruction>,
+    company: &Company,
+) {
+    if file.role.trim().is_empty() {
+        files.fatal(path, line_of_key(text, "role"), "`role` is empty");
+    }
+    for lang in file.languages.iter().filter(|lang| !company.languages.contains(lang)) {
+        let line = line_of_key(text, "languages");
+        files.warn(path, line, format!("the language `{lang}` is not among the company's"));
+    }
+    let shares_line = line_of(text, "[shares]");
+    for version in file.shares.keys().filter(|version| !versions.contains_key(*version)) {
+        files.fatal(path, shares_line, format!("`shares` names the version `{version}`, which is not there"));
+    }
+    let sum: f32 = file.shares.values().sum();
+    if file.shares.values().any(|share| !share.is_finite() || *share < 0.0)
+        || (!file.shares.is_empty() && (sum - 1.0).abs() > 0.01)
+    {
+        files.fatal(path, shares_line, format!("`shares` must be between 0 and 1 and sum to 1; they sum to {sum}"));
+    }
+    let sampling = &file.sampling;
+    let mut bounded = |key: &str, value: f32, low: f32, high: f32| {
+        if !(low..=high).contains(&value) {
+            let reason = format!("`{key}` is {value}; it must be between {low} and {high}");
+            files.fatal(path, line_of_key(text, key), reason);
+        }
+    };
+    bounded("temperature", sampling.temperature, 0.0, 2.0);
+    bounded("top_p", sampling.top_p, 0.01, 1.0);
+    bounded("repetition_penalty", sampling.repetition_penalty, 0.5, 2.0);
+    if file.handoff.queue.trim().is_empty() {
+        files.fatal(path, line_of_key(text, "queue"), "`queue` is empty");
+    }
+    for reserved in file.handoff.reserved.iter().filter(|reserved| reserved.phrases.iter().all(|p| p.trim().is_empty()))
+    {
+        let line = line_of_key(text, "topic");
+        files.fatal(path, line, format!("the reserved topic `{}` has no phrases to know it by", reserved.topic));
+    }
+}
+
+fn read_examples(files: &mut Files, folder: &str, company: &Company) -> Vec<SampleAnswer> {
+    let path = format!("{folder}/examples.jsonl");
+    if !files.exists(&path) {
+        return Vec::new();
+    }
+    let mut examples = Vec::new();
+    for (line, mut example) in lines::read::<SampleAnswer>(files, &path) {
+        if example.question.trim().is_empty() || example.answer.trim().is_empty() {
+            files.fatal(&path, line, "`question` or `answer` is empty");
+            continue;
+        }
+        if example.lang.is_empty() {
+            example.lang = detect_lang(&example.question, &company.languages);
+        }
+        examples.push(example);
+    }
+    examples
+}
+
+/// Splits an instruction into its core (all above the second `# ` heading) and the sections below it: each `## `,
+/// and what stands between a `# ` and its first `## `.
+pub(super) fn split(text: &str, version: &str, path: String) -> Instruction {
+    let mut core = String::new();
+    let mut sections: Vec<InstructionSection> = Vec::new();
+    let mut tops = 0;
+    let mut top = String::new();
+    for (line, part, in_code) in fences::lines(text) {
+        let heading = |marks: &str| part.strip_prefix(marks).filter(|_| !in_code).map(|h| h.trim().to_string());
+        if let Some(title) = heading("# ") {
+            tops += 1;
+            if tops > 1 {
+                top = title;
+                sections.push(InstructionSection { headings: vec![top.clone()], text: String::new(), line });
+                continue;
+            }
+        }
+        if tops < 2 {
+            core.push_str(part);
+            core.push('\n');
+        } else if let Some(title) = heading("## ") {
+            sections.push(InstructionSection { headings: vec![top.clone(), title], text: String::new(), line });
+        } else if let Some(section) = sections.last_mut() {
+            section.text.push_str(part);
+            section.text.push('\n');
+        }
+    }
+    sections.retain(|section| !section.text.trim().is_empty());
+    Instruction { version: version.into(), path, lines: text.lines().count(), core, sections }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_ends_at_the_second_top_heading_and_sections_follow_the_subheadings() {
+        let text = "# Igor\nBe kind.\n```\n# not a heading\n```\n## Rules\nNo guesses.\n# Scenarios\nintro\n## Refund\nPass on.\n## Empty\n";
+        let instruction = split(text, "v1", "operators/igor/v1.md".into());
+        assert!(instruction.core.contains("# not a heading") && instruction.core.contains("## Rules"));
+        let headings: Vec<_> = instruction.sections.iter().map(|s| s.headings.join(" / ")).collect();
+        assert_eq!(headings, ["Scenarios", "Scenarios / Refund"]);
+        assert_eq!(instruction.sections[1].line, 10);
+        assert_eq!(instruction.sections[1].text, "Pass on.\n");
+    }
+}

@@ -1,0 +1,94 @@
+//! Reading a whole pack, with every fault.
+
+use std::collections::{BTreeSet, HashMap};
+use std::path::Path;
+
+use super::files::{Files, Limits};
+use super::{Article, FaqEntry, Fault, Pack, app_map, articles, company, faq, filters, operators, references};
+use crate::config::KnowledgeSettings;
+
+impl Pack {
+    /// Reads and checks the folder `settings.dir`. Never fails: what is wrong stands in `faults`, what could be read is
+    /// there all the same, and a pack with a fatal fault is not to be served.
+    pub fn read(settings: &KnowledgeSettings) -> Self {
+        Self::read_with_desk(settings, None)
+    }
+
+    /// The same with the folder of entries that people added through the console where the pack is read-only.
+    pub fn read_with_desk(settings: &KnowledgeSettings, desk: Option<&Path>) -> Self {
+        let limits = Limits { max_file_bytes: settings.max_file_bytes, max_files: settings.max_files };
+        let mut files = match Files::open(&settings.dir, "", limits) {
+            Ok(files) => files,
+            Err(reason) => {
+                let fault = Fault { path: settings.dir.display().to_string(), line: 0, reason, fatal: true };
+                return Self { dir: settings.dir.clone(), faults: vec![fault], ..Self::default() };
+            }
+        };
+        let paths: BTreeSet<String> = files.list("").into_iter().collect();
+        let company = company::read(&mut files);
+        let operators = operators::read(&mut files, &company);
+        let mut articles = articles::read(&mut files, "articles", &company);
+        let mut faq = faq::read(&mut files, &company);
+        let app_map = app_map::read(&mut files, &company);
+        let filters = filters::read(&mut files, &company);
+        let evals = filters::read_evals(&mut files, &operators);
+        let (root, mut digest, mut faults) =
+            (files.root().to_path_buf(), files.digest(), std::mem::take(&mut files.faults));
+
+        let mut desk_article_paths = BTreeSet::new();
+        for dir in
+            [Some(root.join("desk")), desk.map(Path::to_path_buf)].into_iter().flatten().filter(|dir| dir.is_dir())
+        {
+            let Ok(mut files) = Files::open(&dir, "desk/", limits) else { continue };
+            let more = articles::read(&mut files, "articles", &company);
+            desk_article_paths.extend(more.iter().map(|a| a.path.clone()));
+            overlay_articles(&mut articles, more);
+            overlay_faq(&mut faq, faq::read(&mut files, &company));
+            digest = format!("{digest}{}", files.digest());
+            faults.append(&mut files.faults);
+        }
+        let all_paths: BTreeSet<String> = paths.into_iter().chain(desk_article_paths).collect();
+        references::check(&all_paths, &articles, &faq, &mut faults);
+        if articles.is_empty() && faq.is_empty() && faults.iter().all(|fault| !fault.fatal) {
+            let reason = "there are neither articles nor FAQ entries; the operators will answer from their \
+                          instructions alone"
+                .to_string();
+            faults.push(Fault { path: "articles".into(), line: 0, reason, fatal: false });
+        }
+        dedup(&mut faults);
+        let digest = blake3::hash(digest.as_bytes()).to_hex()[..16].to_string();
+        Self { dir: root, company, operators, articles, faq, app_map, filters, evals, faults, digest, paths: all_paths }
+    }
+
+    /// False where a fault forbids to serve the pack.
+    pub fn is_usable(&self) -> bool {
+        self.faults.iter().all(|fault| !fault.fatal)
+    }
+}
+
+/// An article of the desk replaces the pack's article of the same path.
+fn overlay_articles(articles: &mut Vec<Article>, more: Vec<Article>) {
+    for article in more {
+        let original = article.path.trim_start_matches("desk/").to_string();
+        articles.retain(|a| a.path != original && a.path != article.path);
+        articles.push(article);
+    }
+}
+
+/// A FAQ entry of the desk replaces the pack's entry that answers the same question in the same language.
+fn overlay_faq(faq: &mut Vec<FaqEntry>, more: Vec<FaqEntry>) {
+    for entry in more {
+        let asks = |other: &FaqEntry| {
+            other.lang == entry.lang
+                && other.questions.iter().any(|q| entry.questions.iter().any(|e| e.eq_ignore_ascii_case(q)))
+        };
+        faq.retain(|other| !asks(other));
+        faq.push(entry);
+    }
+}
+
+/// The same file may be looked at twice (a listing, then a reading).
+fn dedup(faults: &mut Vec<Fault>) {
+    let mut seen: HashMap<(String, usize, String), ()> = HashMap::new();
+    faults.retain(|fault| seen.insert((fault.path.clone(), fault.line, fault.reason.clone()), ()).is_none());
+}
