@@ -195,6 +195,7 @@ pub(super) fn search(
         operator: Some(&operator.name),
         kinds: &kinds,
         limit: SEARCHED,
+        version: None,
         vector: vector.map(|v| v.as_slice()),
     };
     let passages = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;

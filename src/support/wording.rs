@@ -58,6 +58,7 @@ impl Planner<'_> {
             operator: Some(&operator.name),
             kinds: &kinds,
             limit: 2,
+            version: Some(&self.version),
             vector: None,
         };
         let own = self.tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
