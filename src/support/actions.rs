@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 /// Concept, then its words (infinitives and nouns; stemmed when read).
-const ACTIONS: [(&str, &str); 31] = [
+const ACTIONS: &[(&str, &str)] = &[
     (
         "delete",
         "delete remove erase wipe removal deletion uninstall удалить удаление удаляется удалять убрать убирать стереть снести удалил удали",
@@ -55,7 +55,7 @@ const ACTIONS: [(&str, &str); 31] = [
 ];
 
 /// Things that people call by several words; none of them is an action.
-const THINGS: [(&str, &str); 35] = [
+const THINGS: &[(&str, &str)] = &[
     ("price", "price cost pricing fee expensive cheap стоить стоимость цена стоит обойтись обойдется почем дорого"),
     ("site", "site website webpage сайт"),
     (
