@@ -1,6 +1,6 @@
 //! From a pack to chunks: pieces that follow the headings, each with its own assets.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::markdown::{self, Block, Document, Flavour, replace_marks};
 use super::pack::{AppEntry, Article, FaqEntry, Instruction, Operator, Pack, SampleAnswer, references};
@@ -270,8 +270,8 @@ fn answer(pack: &Pack, path: &str, markdown_text: &str) -> (String, Vec<Asset>) 
 }
 
 fn faq_chunk(pack: &Pack, entry: &FaqEntry) -> Chunk {
-    // Paths in answers are relative to the pack's folder.
-    let (text, assets) = answer(pack, "faq", &entry.answer);
+    // Paths in answers begin at the pack's folder.
+    let (text, assets) = answer(pack, "", &entry.answer);
     Chunk {
         id: format!("{}#{}", entry.path, slug(&entry.questions[0])),
         kind: SourceKind::Faq,
@@ -290,7 +290,7 @@ fn faq_chunk(pack: &Pack, entry: &FaqEntry) -> Chunk {
 
 fn example_chunk(pack: &Pack, operator: &Operator, example: &SampleAnswer) -> Chunk {
     let path = format!("operators/{}/examples.jsonl", operator.name);
-    let (text, assets) = answer(pack, "examples", &example.answer);
+    let (text, assets) = answer(pack, "", &example.answer);
     Chunk {
         id: format!("{path}#{}", slug(&example.question)),
         kind: SourceKind::Example,
@@ -344,17 +344,17 @@ fn slug(heading: &str) -> String {
     out.trim_end_matches('-').chars().take(80).collect()
 }
 
-/// The second chunk of the same id becomes `id-2`.
+/// The second chunk of the same id becomes `id-2`, or the next number that is free.
 fn make_ids_unique(chunks: &mut [Chunk]) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
     for chunk in chunks {
-        let count = seen.entry(chunk.id.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            let unique = format!("{}-{count}", chunk.id);
-            seen.insert(unique.clone(), 1);
-            chunk.id = unique;
+        let mut number = 1;
+        let mut id = chunk.id.clone();
+        while !taken.insert(id.clone()) {
+            number += 1;
+            id = format!("{}-{number}", chunk.id);
         }
+        chunk.id = id;
     }
 }
 

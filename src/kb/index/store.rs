@@ -73,7 +73,10 @@ pub(super) fn bring_up(
     progress: &mut dyn FnMut(IndexProgress),
 ) -> Result<Stored, KbError> {
     let root = state_dir.join("index");
-    fs::create_dir_all(&root).map_err(io(&root))?;
+    fs::create_dir_all(&root).map_err(|e| KbError::Io {
+        path: root.display().to_string(),
+        reason: format!("{e}; the index is written there: make it writable or choose another folder with --state"),
+    })?;
     let version = version_of(chunks, embedder)?;
     let dir = root.join(&version);
     if dir.join(META).exists() {
