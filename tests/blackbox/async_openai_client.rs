@@ -31,7 +31,8 @@ async fn chat_works() {
 
 #[tokio::test]
 async fn streams_work() {
-    let extra = json!({"max_tokens": 8, "temperature": 0.0, "stream_options": {"include_usage": true}});
+    let options = json!({"include_usage": true});
+    let extra = json!({"max_tokens": 8, "temperature": 0.0, "stream": true, "stream_options": options});
     let request = chat(CHAT_MODEL, "What is the capital of France?", extra);
     let mut stream = client().chat().create_stream(request).await.unwrap();
     let (mut text, mut reason, mut usage) = (String::new(), None, None);

@@ -57,7 +57,7 @@ async fn a_client_that_leaves_frees_its_sequence_streamed_or_not() {
         until(server, CANCELLED, |cancelled| cancelled == round).await;
     }
     // The same connections' cache is whole: the next request is served.
-    let extra = json!({"temperature": 0, "max_tokens": 5});
+    let extra = json!({"temperature": 0, "max_tokens": 8});
     let reply = server.chat(CHAT_MODEL, json!([user("What is the capital of France?")]), extra).await;
     assert!(reply.content().contains("Paris"), "{}", reply.text());
 }

@@ -43,7 +43,7 @@ async fn a_conversation_goes_on_after_a_restart() {
     let id = first.header("x-conversation-id").to_string();
     let server = Server::again(server.stop());
     let extra = json!({"metadata": {"conversation_id": id}});
-    let second = server.chat("support", json!([user("And how long is the warranty?")]), extra).await;
+    let second = server.chat("support", json!([user("How long is the warranty?")]), extra).await;
     assert!(second.content().contains("24 months"), "{}", second.text());
     assert_eq!(second.header("x-conversation-id"), id);
 }

@@ -62,6 +62,8 @@ impl Server {
             .args(arguments(dir.path()))
             .args(args)
             .env_remove("FIRSTLINE_LOG")
+            // Several servers run at once.
+            .env("FIRSTLINE_ENGINE__KV_MIB", "512")
             .current_dir(dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

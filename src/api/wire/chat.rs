@@ -292,7 +292,7 @@ fn plain_text_only(fields: &mut Fields) -> Result<(), ApiError> {
     }
     match fields.take("modalities") {
         Some(Value::Array(list)) if list.iter().any(|m| m != "text") => {
-            Err(ApiError::unsupported("modalities", "only the modality \"text\" is supported"))
+            Err(ApiError::unsupported("modalities", "of \"modalities\" only \"text\" is supported"))
         }
         Some(Value::Array(_)) | None => Ok(()),
         Some(other) => Err(wrong_type("modalities", "a list", &other)),
