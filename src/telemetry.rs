@@ -4,6 +4,7 @@
 //! recorder, rendered at `/metrics`. Where vLLM has a metric of the same meaning it has vLLM's name, so that boards
 //! made for vLLM work; our own begin with `firstline_`. [`name`] lists them all.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
@@ -25,7 +26,8 @@ pub enum LogFormat {
 pub fn init_logging(level: Option<&str>, format: LogFormat) -> Result<(), String> {
     let from_env = std::env::var("FIRSTLINE_LOG").ok();
     let filter = filter_of(level.or(from_env.as_deref()).unwrap_or("info"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let colours = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     // A subscriber that is there already (an embedding program's, a test's) stays.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).compact().try_init(),

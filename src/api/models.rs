@@ -70,8 +70,10 @@ fn visible(loaded: &Loaded, principal: &Principal) -> Vec<Value> {
     let mut models = Vec::new();
     if principal.may(Scope::Chat) {
         models.push(entry(loaded, SUPPORT, "support", "Support: routing chooses the operator"));
-        for (name, display_name) in loaded.support.operators() {
-            models.push(entry(loaded, &name, "operator", &display_name));
+        for operator in &loaded.knowledge.snapshot().pack().operators {
+            let mut model = entry(loaded, &operator.name, "operator", &operator.name);
+            model["display_name"] = json!(operator.display_name);
+            models.push(model);
         }
     }
     if principal.may(Scope::Raw) {
@@ -83,7 +85,7 @@ fn visible(loaded: &Loaded, principal: &Principal) -> Vec<Value> {
     models
 }
 
-/// `kind` and `display_name` are ours; the rest is OpenAI's.
+/// `kind` and `display_name` (an operator's is by language) are ours; the rest is OpenAI's.
 fn entry(loaded: &Loaded, id: &str, kind: &str, display_name: &str) -> Value {
     json!({
         "id": id, "object": "model", "created": loaded.since, "owned_by": "firstline",

@@ -37,6 +37,8 @@ pub struct TurnResult {
     /// Fenced code in the answer, and how much of it is byte-exact in the pack.
     pub code_blocks: usize,
     pub code_exact: usize,
+    /// Why the answer is what it is.
+    pub trace: crate::support::Trace,
 }
 
 /// How one dialogue went.
@@ -218,6 +220,7 @@ async fn replay(
             unsupported: judged.unsupported,
             code_blocks: judged.code_blocks,
             code_exact: judged.code_exact,
+            trace: outcome.trace,
         });
         messages.push(ChatMessage { role: "assistant".into(), content: answer });
         state = Some(outcome.state);

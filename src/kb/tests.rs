@@ -176,3 +176,31 @@ fn a_pack_that_cannot_be_written_to_is_read_all_the_same() {
     assert!(knowledge.snapshot().pack().is_usable());
     set(place.pack.path(), 0o755);
 }
+
+#[test]
+fn many_searches_at_once_all_find_the_same() {
+    let place = Place::new();
+    let (knowledge, _) = place.open();
+    let snapshot = knowledge.snapshot();
+    let expected = ids(&snapshot.search(&query("open a box setup domain", None)).unwrap()).join(" ");
+    std::thread::scope(|scope| {
+        for _ in 0..100 {
+            scope.spawn(|| {
+                let found = snapshot.search(&query("open a box setup domain", None)).unwrap();
+                assert_eq!(ids(&found).join(" "), expected);
+            });
+        }
+    });
+}
+
+#[test]
+fn a_state_folder_that_cannot_be_written_is_named_with_what_to_do() {
+    let place = Place::new();
+    let file = place.state.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let said = match Knowledge::open(&place.settings(), &file, tiny_embedder(&["en"]), &mut |_| {}) {
+        Ok(_) => panic!("it was opened"),
+        Err(e) => e.to_string(),
+    };
+    assert!(said.contains("--state"), "{said}");
+}

@@ -257,3 +257,6 @@ fn file_hash(path: &Path) -> std::io::Result<String> {
     hasher.update_reader(std::fs::File::open(path)?)?;
     Ok(hasher.finalize().to_hex().to_string())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,75 +1,80 @@
 //! How many prompt tokens a step may carry while other sequences decode, so that their streams do not stutter.
 
-/// Learns what a prompt token costs on this machine, and sizes chunks so that a step takes about `target_s`.
+/// Sizes prompt chunks so that a step takes about the wanted time, whatever the machine and its neighbours do.
 #[derive(Debug)]
 pub(crate) struct Pacer {
-    target_s: f64,
+    wanted_s: f64,
     /// Most tokens of a chunk.
     most: usize,
-    /// Seconds of a step without prompt tokens.
-    decode_s: f64,
-    /// Seconds that one prompt token adds; 0 until known.
-    token_s: f64,
+    chunk: f64,
 }
 
 /// A chunk is never smaller: prompts must end some day.
-const LEAST: usize = 8;
+const LEAST: f64 = 8.0;
 /// The first chunk, before anything was measured.
-const FIRST: usize = 32;
-/// Weight of a new measurement: old ones fade within some ten steps, also where a machine's neighbours come and go.
-const FADE: f64 = 0.25;
+const FIRST: f64 = 32.0;
+/// How far one measurement moves the size: down fast, up slowly, as congestion control does.
+const CHANGE: (f64, f64) = (0.5, 1.25);
 
 impl Pacer {
-    pub fn new(target_s: f64, most: usize) -> Self {
-        Self { target_s, most: most.max(1), decode_s: 0.0, token_s: 0.0 }
+    pub fn new(wanted_s: f64, most: usize) -> Self {
+        Self { wanted_s, most: most.max(1), chunk: FIRST }
     }
 
     /// Most prompt tokens for the next step.
     pub fn chunk_tokens(&self) -> usize {
-        let wanted = match self.token_s > 0.0 {
-            true => ((self.target_s - self.decode_s) / self.token_s) as usize,
-            false => FIRST,
-        };
-        wanted.max(LEAST).min(self.most)
+        (self.chunk as usize).min(self.most)
     }
 
-    /// Takes note of a step that took `seconds`.
+    /// Takes note of a step of `seconds` with so many decodes and prompt tokens.
     pub fn measured(&mut self, decodes: usize, prompt_tokens: usize, seconds: f64) {
-        if prompt_tokens == 0 {
-            self.decode_s = fade(self.decode_s, seconds);
-        } else {
-            let decode_s = if decodes > 0 { self.decode_s.min(seconds / 2.0) } else { 0.0 };
-            self.token_s = fade(self.token_s, (seconds - decode_s) / prompt_tokens as f64);
+        // Only a step with a whole chunk says whether the chunk is too small or too large.
+        if decodes > 0 && prompt_tokens >= self.chunk_tokens() {
+            let change = (self.wanted_s / seconds.max(1e-6)).clamp(CHANGE.0, CHANGE.1);
+            self.chunk = (self.chunk * change).clamp(LEAST, (self.most as f64).max(LEAST));
         }
     }
-}
-
-fn fade(old: f64, new: f64) -> f64 {
-    if old == 0.0 { new } else { old + FADE * (new - old) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn chunks_shrink_on_a_slow_machine_until_steps_take_the_wanted_time() {
-        let mut pacer = Pacer::new(0.15, 64);
-        for _ in 0..20 {
+    /// Runs steps that take 30 ms and so many ms for each prompt token.
+    fn run(pacer: &mut Pacer, steps: usize, token_ms: f64) {
+        for _ in 0..steps {
             let chunk = pacer.chunk_tokens();
-            pacer.measured(4, chunk, 0.03 + 0.005 * chunk as f64);
-            pacer.measured(4, 0, 0.03);
+            pacer.measured(4, chunk, 0.03 + token_ms / 1000.0 * chunk as f64);
         }
-        assert!((20..=25).contains(&pacer.chunk_tokens()), "{pacer:?}");
     }
 
     #[test]
-    fn chunks_stay_within_their_bounds() {
+    fn chunks_follow_the_machine_so_that_steps_take_the_wanted_time() {
         let mut pacer = Pacer::new(0.15, 64);
-        pacer.measured(0, 512, 0.1);
+        run(&mut pacer, 20, 5.0);
+        assert!((22..=25).contains(&pacer.chunk_tokens()), "{pacer:?}");
+        run(&mut pacer, 20, 3.0);
+        assert!((38..=41).contains(&pacer.chunk_tokens()), "{pacer:?}");
+    }
+
+    #[test]
+    fn chunks_stay_within_their_bounds_and_recover_from_a_bad_moment() {
+        let mut pacer = Pacer::new(0.15, 64);
+        run(&mut pacer, 50, 0.1);
         assert_eq!(pacer.chunk_tokens(), 64);
-        (0..50).for_each(|_| pacer.measured(4, 8, 9.0));
-        assert_eq!(pacer.chunk_tokens(), LEAST);
+        run(&mut pacer, 50, 900.0);
+        assert_eq!(pacer.chunk_tokens(), 8);
+        run(&mut pacer, 20, 0.1);
+        assert_eq!(pacer.chunk_tokens(), 64);
         assert_eq!(Pacer::new(0.15, 4).chunk_tokens(), 4);
+    }
+
+    #[test]
+    fn steps_without_a_whole_chunk_change_nothing() {
+        let mut pacer = Pacer::new(0.15, 64);
+        pacer.measured(0, 512, 3.0);
+        pacer.measured(4, 0, 3.0);
+        pacer.measured(4, 5, 0.001);
+        assert_eq!(pacer.chunk_tokens(), 32);
     }
 }

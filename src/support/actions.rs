@@ -95,6 +95,11 @@ const THINGS: &[(&str, &str)] = &[
     ("workspace", "workspace пространство"),
     ("error", "error failure fault ошибка сбой"),
     ("person", "person people человек люди"),
+    (
+        "broken",
+        "broken dead silent silence stuck crash сломаться сломался сломалось молчать молчит отвалиться отвалился отвалилась тишина глючить слететь \
+        перестать перестал перестала перестали пропадать",
+    ),
     ("server", "server datacenter hosting сервер хостинг"),
     ("language", "language locale язык"),
 ];
@@ -168,8 +173,20 @@ pub fn join_phrasal(folded: &str) -> String {
             text = text.replace(phrase, verb);
         }
     }
+    let padded = format!(" {} ", super::text::words(&text).join(" "));
+    if super::text::has_any(&padded, NOT_WORKING) {
+        text.push_str(" broken");
+    }
+    if super::text::has_any(&padded, "how much") {
+        text.push_str(" price");
+    }
     text
 }
+
+/// Wordings of "it does not work", whose "not" is a stop word.
+const NOT_WORKING: &str = "not work*|doesn't work*|does not work*|don't work*|stopped working|not appear*|does not show*|doesn't show*|not showing|not load*|doesn't load*|doesn't appear*|\
+    does not appear*|not arriv*|don't arrive|doesn't arrive|no longer|not reach*|nothing from|cannot see|can't see|не работа*|не появ*|не прихо*|не приш*|не отобража*|не груз*|\
+    не загруж*|не показыва*|не доход*|не видно|не виден|нет чата";
 
 /// The actions among content stems (as `text::content_stems` gives them).
 pub fn actions(stems: &[String]) -> Vec<&str> {

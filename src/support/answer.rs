@@ -4,7 +4,7 @@ use super::fit::{Candidate, Findings, has_code, has_image};
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
 use super::text;
-use crate::kb::{Asset, Chunk};
+use crate::kb::Chunk;
 
 /// How a turn is answered.
 #[derive(Debug, Clone)]
@@ -31,8 +31,11 @@ pub const QUOTE: f32 = 0.5;
 pub const GROUND: f32 = 0.44;
 /// Fit from which a place of the app is named to a "where" question.
 pub const PLACE: f32 = 0.72;
-/// A FAQ entry nearly fits: quoted as the nearest thing known.
-pub const NEAR: f32 = 0.47;
+/// Fit from which the nearest thing known is quoted as such.
+pub const NEAR: f32 = 0.42;
+/// The same for a find that stands out from all others by this much.
+const NEAR_ALONE: f32 = 0.28;
+const STANDS_OUT: f32 = 0.05;
 /// Fits closer than this are equal.
 const TIE: f32 = 0.06;
 
@@ -44,7 +47,7 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     let fit_of = |c: Option<&Candidate>| c.map_or(0.0, |c| c.fit);
 
     if query.intent.code
-        && let Some(mode) = code(query, findings)
+        && let Some(mode) = code(query, findings, lexicon)
     {
         return mode;
     }
@@ -80,33 +83,37 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     if let Some((_, fit)) = place.filter(|(_, fit)| *fit >= 0.85 && *fit > fit_of(faq) + 0.1) {
         return Mode::AppMap { places: vec![findings.places[0].0], confidence: fit };
     }
-    if let Some(first) = faq.filter(|c| c.fit >= NEAR) {
+    let nearest = [faq, article].into_iter().flatten().max_by(|a, b| a.fit.total_cmp(&b.fit));
+    // What the pack does not know by name is pointed near only where the rest fits well.
+    let least = if !query.strangers.is_empty() {
+        QUOTE - 0.04
+    } else if findings.lead() >= STANDS_OUT {
+        NEAR_ALONE
+    } else {
+        NEAR
+    };
+    if let Some(first) = nearest.filter(|c| c.fit >= least) {
         return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
+    }
+    if let Some((place, fit)) = place.filter(|(_, fit)| *fit >= 0.6 && query.intent.place) {
+        return Mode::AppMap { places: vec![place], confidence: fit };
     }
     Mode::Nothing { confidence: fit_of(faq).max(fit_of(article)) }
 }
 
 /// A code fragment: the one whose names fit, or a question back where several do.
-fn code(query: &Query, findings: &Findings) -> Option<Mode> {
+fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
     let with_code: Vec<&Candidate> =
         findings.questions.iter().chain(&findings.articles).filter(|c| has_code(&c.chunk)).collect();
-    let mut fitting: Vec<&Candidate> = with_code
-        .into_iter()
-        .filter(|c| {
-            let here = text::fold(&format!(
-                "{} {} {} {}",
-                c.chunk.title,
-                c.chunk.headings.join(" "),
-                c.chunk.questions.join(" "),
-                code_languages(&c.chunk)
-            ));
-            let words: Vec<&str> = text::words(&here);
-            query.names.iter().all(|n| words.contains(&n.as_str()) || text::fold(&c.chunk.text).contains(n.as_str()))
-        })
-        .collect();
+    let named = |c: &Candidate| match lexicon.sheet(&c.chunk.id) {
+        Some(sheet) => query.names.iter().filter(|n| sheet.words.contains(*n)).count(),
+        None => 0,
+    };
+    let most = with_code.iter().map(|c| named(c)).max().unwrap_or(0);
+    let mut fitting: Vec<&Candidate> = with_code.into_iter().filter(|c| named(c) == most).collect();
     fitting.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     let best = (*fitting.first()?).clone();
-    if best.fit < 0.4 || !query.strangers.is_empty() {
+    if best.fit < 0.3 || !query.strangers.is_empty() {
         return None;
     }
     if query.names.is_empty() && best.fit < 0.75 {
@@ -138,15 +145,6 @@ fn picture(findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
         (_, Some((place, fit))) => Some(Mode::AppMap { places: vec![*place], confidence: *fit }),
         _ => None,
     }
-}
-
-fn code_languages(chunk: &Chunk) -> String {
-    chunk
-        .assets
-        .iter()
-        .filter_map(|a| if let Asset::Code { language, .. } = a { Some(language.as_str()) } else { None })
-        .collect::<Vec<_>>()
-        .join(" ")
 }
 
 /// Options to choose from, where near equal questions each have a name of their own that the query lacks.

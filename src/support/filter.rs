@@ -19,6 +19,9 @@ const LABELS: [&str; 6] = ["spam", "gibberish", "injection", "off_topic", "wrong
 const SPARED_SHARE: f32 = 0.01;
 /// Lowest threshold of a detector.
 const FLOOR: f32 = 0.6;
+/// Best fit of the knowledge below which a message is foreign to it, and the score that suffices then.
+const FOREIGN: f32 = 0.28;
+const SUSPICION: f32 = 0.4;
 /// Longest window of a long message, in characters, that is judged at once.
 const WINDOW_CHARS: usize = 400;
 /// Most windows judged.
@@ -42,6 +45,8 @@ pub struct Evidence {
     pub flood_per_minute: usize,
     /// The conversation is under way about the product.
     pub follows_up: bool,
+    /// Words of the message that carry a subject.
+    pub subject_words: usize,
 }
 
 impl Filters {
@@ -162,6 +167,13 @@ impl Filters {
         let (score, threshold) = learnt("off_topic");
         let follow = if evidence.follows_up { 0.15 } else { 0.0 };
         verdicts.push(combine("off_topic", rule, &why, score - follow, threshold, guard));
+        if guard < FOREIGN && !evidence.follows_up && evidence.subject_words >= 3 {
+            // Nothing in the knowledge is like it: a suspicion is enough to point elsewhere kindly.
+            for verdict in verdicts.iter_mut().filter(|v| v.name == "wrong_company" || v.name == "off_topic") {
+                verdict.threshold = verdict.threshold.min(SUSPICION);
+                verdict.fired = verdict.score >= verdict.threshold;
+            }
+        }
         verdicts
     }
 }
@@ -229,6 +241,7 @@ fn combine(name: &str, rule: f32, why: &str, learnt: f32, threshold: f32, in_dom
 
 /// Words of other companies' business, on stems: "where is my order".
 fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], company: &str) -> (f32, String) {
+    let prose = &without_quotations(prose);
     let stems = text::stems(prose);
     let folded = text::fold(prose);
     let mut hits: Vec<&str> = Vec::new();
@@ -245,29 +258,10 @@ fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], com
     if hits.is_empty() {
         return (0.0, String::new());
     }
-    const OURS: [&str; 20] = [
-        "widget",
-        "виджет",
-        "webhook",
-        "вебхук",
-        "api",
-        "snippet",
-        "сниппет",
-        "visitor",
-        "посетител",
-        "inbox",
-        "входящ",
-        "plan",
-        "тариф",
-        "agent",
-        "оператор",
-        "chat button",
-        "my site",
-        "сайт",
-        "identify",
-        "integrat",
-    ];
-    let ours = OURS.iter().any(|w| folded.contains(w))
+    const OURS: &str = "widget*|виджет*|webhook*|вебхук*|api|snippet*|сниппет*|visitor*|посетител*|inbox|входящ*|plan|тариф*|agent*|оператор*|chat button|my site|our site|\
+        сайт*|identify|integrat*|my shop|our shop|my store|our store|my customers|our customers|у меня магазин|у меня интернет магазин|наш магазин|мой магазин|\
+        наши покупател*|покупатели пишут|покупатели спрашивают";
+    let ours = text::has_any(&format!(" {} ", text::words(&folded).join(" ")), OURS)
         || products.iter().any(|p| folded.contains(&text::fold(p)))
         || (!company.is_empty() && folded.contains(&text::fold(company)));
     let score: f32 = match (hits.len(), ours) {
@@ -276,6 +270,23 @@ fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], com
         (_, false) => 0.97,
     };
     (score, format!("speaks of {}", hits.join(", ")))
+}
+
+/// The text without what stands in quotation marks: words that somebody else said.
+fn without_quotations(prose: &str) -> String {
+    let mut out = String::with_capacity(prose.len());
+    let mut depth = 0usize;
+    let mut plain = false;
+    for c in prose.chars() {
+        match c {
+            '«' | '“' => depth += 1,
+            '»' | '”' => depth = depth.saturating_sub(1),
+            '"' => plain = !plain,
+            _ if depth == 0 && !plain => out.push(c),
+            _ => {}
+        }
+    }
+    if out.trim().is_empty() { prose.to_string() } else { out }
 }
 
 /// Filters as they are shared between turns.

@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::lexicon::{Lexicon, Place, Question, readable};
+use super::lexicon::{Lexicon, Place, Question, Sheet};
 use super::retrieve::Query;
 use super::{actions, text};
 use crate::kb::{Asset, Chunk, Passage, SourceKind};
@@ -44,27 +44,88 @@ impl Findings {
     }
 }
 
-/// Fits of what a search found, and of all FAQ questions by their words.
+impl Findings {
+    /// Takes over what fits a part of the message better than the whole.
+    pub fn merge(&mut self, part: Findings) {
+        fn take(into: &mut Vec<Candidate>, from: Vec<Candidate>) {
+            for candidate in from {
+                match into.iter_mut().find(|c| c.chunk.id == candidate.chunk.id) {
+                    Some(known) if known.fit >= candidate.fit => {}
+                    Some(known) => *known = candidate,
+                    None => into.push(candidate),
+                }
+            }
+            into.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+        }
+        take(&mut self.questions, part.questions);
+        take(&mut self.articles, part.articles);
+        for (place, fit) in part.places {
+            match self.places.iter_mut().find(|(p, _)| *p == place) {
+                Some(known) => known.1 = known.1.max(fit),
+                None => self.places.push((place, fit)),
+            }
+        }
+        self.places.sort_by(|a, b| b.1.total_cmp(&a.1));
+    }
+
+    /// How far the best find stands out: its fit less that of the third best, FAQ and pages together. Two that agree
+    /// do not compete: the FAQ and an article often say the same.
+    pub fn lead(&self) -> f32 {
+        let mut fits: Vec<f32> = self.questions.iter().chain(&self.articles).map(|c| c.fit).collect();
+        fits.sort_by(|a, b| b.total_cmp(a));
+        fits.first().unwrap_or(&0.0) - fits.get(2).unwrap_or(&0.0)
+    }
+}
+
+/// Most chunks of articles that are compared by their words besides what the search found.
+const SCANNED_PAGES: usize = 4000;
+/// Likeness by vectors that is taken for none, and the range up to full likeness.
+const COSINE_FLOOR: f32 = 0.34;
+const COSINE_RANGE: f32 = 0.42;
+/// Likeness of what the vector search did not bring up.
+const NOT_FOUND: f32 = 0.1;
+/// Weight of the vectors where there are any.
+const BY_VECTOR: f32 = 0.55;
+
+/// Fits of what a search found, and of all FAQ questions and pages by their words.
 pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str) -> Findings {
     let mine = |c: &Chunk| c.lang == query.lang && c.operator.as_deref().is_none_or(|o| o == operator);
     let found = |id: &str| passages.iter().find(|p| p.chunk.id == id);
+    let by_vector = passages.iter().any(|p| p.cosine.is_some());
+    let likeness = |cosine: Option<f32>| {
+        by_vector.then(|| cosine.map_or(NOT_FOUND, |c| ((c - COSINE_FLOOR) / COSINE_RANGE).clamp(0.0, 1.0)))
+    };
     let mut questions: Vec<Candidate> = lexicon
         .questions
         .iter()
         .filter(|q| mine(&q.chunk))
-        .map(|q| question_fit(query, q, found(&q.chunk.id), lexicon))
+        .map(|q| {
+            let passage = found(&q.chunk.id);
+            let cosine = passage.and_then(|p| p.question_cosine.or(p.cosine));
+            let answer = passage.and_then(|p| p.cosine);
+            let like = likeness(cosine).map(|l| l.max(likeness(answer).unwrap_or(0.0) * 0.95));
+            question_fit(query, q, cosine, like, lexicon)
+        })
         .filter(|c| c.fit > 0.05)
         .collect();
     questions.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     questions.truncate(8);
-    let mut articles: Vec<Candidate> = passages
+
+    let wanted = |c: &Chunk| mine(c) || (query.intent.code && has_code(c));
+    let scanned = if lexicon.pages.len() <= SCANNED_PAGES { &lexicon.pages[..] } else { &[] };
+    let searched = passages.iter().map(|p| &p.chunk).filter(|c| c.kind == SourceKind::Article && scanned.is_empty());
+    let mut articles: Vec<Candidate> = scanned
         .iter()
-        .filter(|p| {
-            p.chunk.kind == SourceKind::Article && (mine(&p.chunk) || (query.intent.code && has_code(&p.chunk)))
+        .chain(searched)
+        .filter(|c| wanted(c))
+        .map(|c| {
+            let cosine = found(&c.id).and_then(|p| p.cosine);
+            page_fit(query, c, cosine, likeness(cosine), lexicon)
         })
-        .map(|p| article_fit(query, p, lexicon))
+        .filter(|c| c.fit > 0.05)
         .collect();
     articles.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+    articles.truncate(10);
     let mut places: Vec<(usize, f32)> = lexicon
         .places
         .iter()
@@ -90,7 +151,7 @@ pub fn has_image(chunk: &Chunk) -> bool {
         || (matches!(chunk.kind, SourceKind::Faq | SourceKind::Example) && chunk.text.contains("!["))
 }
 
-/// How words of the query and of a question cover one another: harmonic mean of both shares, by rarity.
+/// How words of the query and of another text cover one another, by rarity: (of the query, of the other).
 fn overlap(query: &[String], other: &[String], lexicon: &Lexicon) -> (f32, f32) {
     let (q, o): (HashSet<&str>, HashSet<&str>) =
         (query.iter().map(|s| s.as_str()).collect(), other.iter().map(|s| s.as_str()).collect());
@@ -98,23 +159,33 @@ fn overlap(query: &[String], other: &[String], lexicon: &Lexicon) -> (f32, f32) 
     (text::coverage(query, &o, weight), text::coverage(other, &q, weight))
 }
 
-fn question_fit(query: &Query, question: &Question, passage: Option<&Passage>, lexicon: &Lexicon) -> Candidate {
-    let cosine = passage.and_then(|p| p.question_cosine);
-    let semantic = cosine.map(|c| ((c - 0.42) / 0.42).clamp(0.0, 1.0));
+/// Words and vectors as one fit.
+fn blend(like: Option<f32>, lexical: f32) -> f32 {
+    like.map_or(lexical, |like| BY_VECTOR * like + (1.0 - BY_VECTOR) * lexical)
+}
+
+fn question_fit(
+    query: &Query,
+    question: &Question,
+    cosine: Option<f32>,
+    like: Option<f32>,
+    lexicon: &Lexicon,
+) -> Candidate {
+    let nothing = Sheet::default();
+    let sheet = lexicon.sheet(&question.chunk.id).unwrap_or(&nothing);
+    let said = share_of(&query.stems, &sheet.all, lexicon);
     let mut best: Option<(f32, Vec<&'static str>, HashSet<String>)> = None;
     for (wording, names) in question.wordings.iter().zip(&question.names) {
         let (asked, answered) = overlap(&query.stems, wording, lexicon);
-        let both = if asked + answered > 0.0 { 2.0 * asked * answered / (asked + answered) } else { 0.0 };
-        let lexical = 0.75 * both + 0.25 * asked;
-        let mut fit = match semantic {
-            Some(semantic) => (0.62 * semantic + 0.38 * lexical).max(if both > 0.95 { 0.9 } else { 0.0 }),
-            None => lexical,
-        };
+        let lexical = 0.4 * said + 0.3 * asked + 0.3 * answered;
+        let mut fit = blend(like, lexical);
+        if asked > 0.97 && answered > 0.97 {
+            fit = fit.max(0.95);
+        }
         let mut doubts = Vec::new();
-        doubt(&mut fit, &mut doubts, query, wording, names, &question.chunk);
-        if semantic.is_none() && query.stems.len() >= 2 && asked * query.stems.len() as f32 <= 1.01 {
-            fit *= 0.6;
-            doubts.push("one word in common");
+        doubt(&mut fit, &mut doubts, query, wording, names, sheet);
+        if like.is_none() {
+            few_words(&mut fit, &mut doubts, query, sheet, lexicon);
         }
         if best.as_ref().is_none_or(|(f, _, _)| fit > *f) {
             best = Some((fit, doubts, names.difference(&query.names).cloned().collect()));
@@ -124,78 +195,83 @@ fn question_fit(query: &Query, question: &Question, passage: Option<&Passage>, l
     Candidate { chunk: question.chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine }
 }
 
+fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option<f32>, lexicon: &Lexicon) -> Candidate {
+    let nothing = Sheet::default();
+    let sheet = lexicon.sheet(&chunk.id).unwrap_or(&nothing);
+    let said = share_of(&query.stems, &sheet.all, lexicon);
+    let (asked, answered) = overlap(&query.stems, &sheet.head, lexicon);
+    let mut fit = blend(like, 0.6 * said + 0.2 * asked + 0.2 * answered);
+    let mut doubts = Vec::new();
+    doubt(&mut fit, &mut doubts, query, &sheet.head, &sheet.head_names, sheet);
+    if like.is_none() {
+        few_words(&mut fit, &mut doubts, query, sheet, lexicon);
+    }
+    if query.intent.code && has_code(chunk) {
+        fit += 0.1;
+    }
+    if chunk.lang != query.lang {
+        fit *= 0.6;
+        doubts.push("in another language");
+    }
+    let own_names = sheet.head_names.difference(&query.names).cloned().collect();
+    Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine }
+}
+
+fn share_of(stems: &[String], hay: &HashSet<String>, lexicon: &Lexicon) -> f32 {
+    let hay = hay.iter().map(|s| s.as_str()).collect();
+    text::coverage(stems, &hay, |s| lexicon.rarity(s))
+}
+
+/// By words alone, a single common word in common is no match.
+fn few_words(fit: &mut f32, doubts: &mut Vec<&'static str>, query: &Query, sheet: &Sheet, lexicon: &Lexicon) {
+    let distinct: HashSet<&String> = query.stems.iter().collect();
+    let shared: Vec<&&String> = distinct.iter().filter(|s| sheet.all.contains(**s)).collect();
+    let rare = shared.iter().any(|s| lexicon.rarity(s) > 0.75);
+    if distinct.len() >= 2 && shared.len() < 2 && !rare {
+        *fit *= 0.6;
+        doubts.push("one word in common");
+    }
+}
+
 /// Lowers a fit where actions or names speak against it.
 fn doubt(
     fit: &mut f32,
     doubts: &mut Vec<&'static str>,
     query: &Query,
-    wording: &[String],
+    asked: &[String],
     names: &HashSet<String>,
-    chunk: &Chunk,
+    sheet: &Sheet,
 ) {
-    if actions::contradict(&query.stems, wording) {
-        *fit *= 0.35;
+    if actions::contradict(&query.stems, asked) {
+        *fit *= 0.4;
         doubts.push("the opposite action");
-    } else if actions::differ(&query.stems, wording) {
-        *fit -= 0.1;
+    } else if actions::differ(&query.stems, asked) {
+        *fit -= 0.04;
         doubts.push("another action");
+    }
+    let broken = |stems: &[String]| stems.iter().any(|s| s == "#broken");
+    if broken(&query.stems) != broken(asked) && !(broken(&query.stems) && sheet.all.contains("#broken")) {
+        *fit *= 0.88;
     }
     let missing = query.names.iter().any(|n| !names.contains(n));
     let extra = names.iter().any(|n| !query.names.contains(n));
-    let here = text::fold(&readable(chunk));
-    let absent = query.names.iter().any(|n| !here.contains(n.as_str()));
-    match (missing, extra, absent) {
-        (true, true, _) => {
-            *fit *= 0.4;
-            doubts.push("about another name");
-        }
-        (true, false, true) => {
-            *fit *= 0.7;
-            doubts.push("does not name what is asked about");
-        }
-        (false, true, _) => {
-            *fit *= 0.85;
-            doubts.push("about one name in particular");
-        }
-        _ => {}
+    let absent = query.names.iter().any(|n| !sheet.words.contains(n));
+    if missing && extra && absent {
+        *fit *= 0.5;
+        doubts.push("about another name");
+    } else if absent {
+        *fit *= 0.75;
+        doubts.push("does not name what is asked about");
+    } else if missing && extra {
+        *fit *= 0.85;
+        doubts.push("another name is its subject");
+    } else if extra && !missing {
+        *fit *= 0.92;
+        doubts.push("about one name in particular");
     }
     if !query.strangers.is_empty() {
-        let against = if extra { 0.5 } else { 0.82 };
-        *fit *= against;
+        *fit *= if extra { 0.6 } else { 0.85 };
         doubts.push("the question names something unknown");
-    }
-}
-
-fn article_fit(query: &Query, passage: &Passage, lexicon: &Lexicon) -> Candidate {
-    let chunk = &passage.chunk;
-    let heading = format!("{} {}", chunk.title, chunk.headings.join(" "));
-    let heading_stems = text::content_stems(&heading);
-    let all = text::content_stems(&format!("{} {}", readable(chunk), chunk.tags.join(" ")));
-    let (asked, _) = overlap(&query.stems, &all, lexicon);
-    let (asked_head, head_asked) = overlap(&query.stems, &heading_stems, lexicon);
-    let head =
-        if asked_head + head_asked > 0.0 { 2.0 * asked_head * head_asked / (asked_head + head_asked) } else { 0.0 };
-    let mut fit = match passage.cosine {
-        Some(cosine) => 0.5 * ((cosine - 0.32) / 0.42).clamp(0.0, 1.0) + 0.33 * asked + 0.17 * head.max(asked_head),
-        None => 0.6 * asked + 0.4 * head.max(asked_head * 0.9),
-    };
-    let names = lexicon.names_in(&heading);
-    let mut doubts = Vec::new();
-    doubt(&mut fit, &mut doubts, query, &heading_stems, &names, chunk);
-    let shared = query.stems.iter().collect::<HashSet<_>>().iter().filter(|s| all.contains(s)).count();
-    if passage.cosine.is_none() && query.stems.len() >= 2 && shared < 2 {
-        fit *= 0.6;
-        doubts.push("one word in common");
-    }
-    if query.intent.code && has_code(chunk) {
-        fit += 0.12;
-    }
-    Candidate {
-        chunk: chunk.clone(),
-        fit: fit.clamp(0.0, 1.0),
-        doubts,
-        own_names: names.difference(&query.names).cloned().collect(),
-        cosine: passage.cosine,
     }
 }
 
@@ -207,7 +283,9 @@ fn place_fit(query: &Query, place: &Place, lexicon: &Lexicon) -> f32 {
         .labels
         .iter()
         .map(|label| {
-            let named = text::coverage(label, &asked, soft);
+            // A label of one everyday word names no place by itself.
+            let telling = (label.iter().map(|s| lexicon.rarity(s)).sum::<f32>() / 0.45).min(1.0);
+            let named = text::coverage(label, &asked, soft) * telling;
             let mut near = around.clone();
             near.extend(label.iter().map(|s| s.as_str()));
             near.extend([

@@ -21,8 +21,27 @@ pub struct Lexicon {
     known: HashSet<String>,
     /// Latin names by how they sound in Russian.
     sounds: HashMap<String, String>,
+    /// Names that stand in a title, a heading or a question: what pages are about.
+    subjects: HashSet<String>,
+    /// By chunk id.
+    sheets: HashMap<String, Sheet>,
     pub questions: Vec<Question>,
+    /// Articles' chunks.
+    pub pages: Vec<Arc<Chunk>>,
     pub places: Vec<Place>,
+}
+
+/// A chunk's words, ready to be compared.
+#[derive(Default)]
+pub struct Sheet {
+    /// Content stems of all that it says, code included.
+    pub all: HashSet<String>,
+    /// Content stems of title and headings.
+    pub head: Vec<String>,
+    /// Folded names in title and headings.
+    pub head_names: HashSet<String>,
+    /// Folded words of all that it says.
+    pub words: HashSet<String>,
 }
 
 /// A FAQ entry or a sample answer, ready to be compared.
@@ -54,10 +73,11 @@ impl Lexicon {
         let mut counts: HashMap<String, usize> = HashMap::new();
         for chunk in chunks {
             let all = readable(chunk);
-            let distinct: HashSet<String> = text::content_stems(&all).into_iter().collect();
-            for stem in distinct {
-                *lexicon.frequency.entry(stem).or_default() += 1;
+            let sheet = Sheet::of(chunk, &all);
+            for stem in &sheet.all {
+                *lexicon.frequency.entry(stem.clone()).or_default() += 1;
             }
+            lexicon.sheets.insert(chunk.id.clone(), sheet);
             for word in text::words(&text::fold(&all)) {
                 *counts.entry(word.to_string()).or_default() += 1;
             }
@@ -68,6 +88,20 @@ impl Lexicon {
         for product in pack.company.products.iter().chain([&pack.company.name]) {
             if !product.contains(' ') {
                 capital.insert(text::fold(product), (100, 0, product.to_string()));
+            }
+        }
+        for chunk in chunks {
+            for asset in &chunk.assets {
+                if let Asset::Code { language, .. } = asset
+                    && language.chars().count() > 2
+                    && !matches!(
+                        language.as_str(),
+                        "text" | "html" | "plain" | "txt" | "bash" | "shell" | "json" | "csv" | "http"
+                    )
+                {
+                    let name = code_language(language);
+                    capital.insert(text::fold(name), (100, 0, name.to_string()));
+                }
             }
         }
         for (word, (upper, lower, written)) in capital {
@@ -90,6 +124,20 @@ impl Lexicon {
             let names = chunk.questions.iter().map(|q| lexicon.names_in(q)).collect();
             lexicon.questions.push(Question { chunk: chunk.clone(), wordings, names });
         }
+        let titles: Vec<HashSet<String>> = chunks
+            .iter()
+            .filter(|c| c.kind != SourceKind::Instruction)
+            .map(|c| lexicon.names_in(&format!("{} {} {}", c.title, c.headings.join(" "), c.questions.join(" "))))
+            .collect();
+        for (chunk, names) in chunks.iter().filter(|c| c.kind != SourceKind::Instruction).zip(titles) {
+            lexicon.subjects.extend(names.iter().cloned());
+            if let Some(sheet) = lexicon.sheets.get_mut(&chunk.id) {
+                // A section under a heading with a name is about that name, whatever its page is about.
+                let own = chunk.headings.last().map(|h| lexicon_names(&lexicon.names, h)).unwrap_or_default();
+                sheet.head_names = if own.is_empty() { names } else { own };
+            }
+        }
+        lexicon.pages = chunks.iter().filter(|c| c.kind == SourceKind::Article).cloned().collect();
         for entry in &pack.app_map {
             for (lang, path) in &entry.path {
                 let Some((label, above)) = path.split_last() else { continue };
@@ -110,10 +158,16 @@ impl Lexicon {
         lexicon
     }
 
-    /// Inverse document frequency of a stem, about 0.3 (everywhere) to 1 (rare or unknown).
+    /// The words of a chunk of this snapshot.
+    pub fn sheet(&self, id: &str) -> Option<&Sheet> {
+        self.sheets.get(id)
+    }
+
+    /// Inverse document frequency of a stem, 0.15 (everywhere) to 1 (rare). A word that the pack never uses tells
+    /// little of what is asked: 0.2.
     pub fn rarity(&self, stem: &str) -> f32 {
         let n = self.chunks.max(1) as f32;
-        let df = *self.frequency.get(stem).unwrap_or(&0) as f32;
+        let Some(df) = self.frequency.get(stem).map(|df| *df as f32) else { return 0.2 };
         let idf = ((n + 1.0) / (df + 0.5)).ln() / (2.0 * (n + 1.0)).ln();
         idf.clamp(0.15, 1.0)
     }
@@ -125,11 +179,12 @@ impl Lexicon {
 
     /// Folded names of the pack in a text, whatever their case there.
     pub fn names_in(&self, words: &str) -> HashSet<String> {
-        text::words(&text::fold(words))
-            .into_iter()
-            .filter(|w| self.names.contains_key(*w))
-            .map(str::to_string)
-            .collect()
+        lexicon_names(&self.names, words)
+    }
+
+    /// Names in a text that pages are about.
+    pub fn subjects_in(&self, words: &str) -> HashSet<String> {
+        self.names_in(words).into_iter().filter(|n| self.subjects.contains(n)).collect()
     }
 
     /// True where the pack writes the folded word as a name.
@@ -217,6 +272,23 @@ impl Lexicon {
     }
 }
 
+impl Sheet {
+    fn of(chunk: &Chunk, all: &str) -> Self {
+        let code: Vec<&str> = chunk
+            .assets
+            .iter()
+            .filter_map(|a| if let Asset::Code { text, .. } = a { Some(text.as_str()) } else { None })
+            .collect();
+        let everything = format!("{all}\n{}\n{}", chunk.tags.join(" "), code.join("\n"));
+        Self {
+            all: text::content_stems(&everything).into_iter().collect(),
+            head: text::content_stems(&format!("{} {}", chunk.title, chunk.headings.join(" "))),
+            head_names: HashSet::new(),
+            words: text::words(&text::fold(&everything)).into_iter().map(str::to_string).collect(),
+        }
+    }
+}
+
 /// All that a reader sees of a chunk, its questions and link texts included.
 pub fn readable(chunk: &Chunk) -> String {
     let mut all =
@@ -250,6 +322,10 @@ pub fn code_language(fence: &str) -> &str {
         "php" => "PHP",
         other => other,
     }
+}
+
+fn lexicon_names(names: &HashMap<String, String>, words: &str) -> HashSet<String> {
+    text::words(&text::fold(words)).into_iter().filter(|w| names.contains_key(*w)).map(str::to_string).collect()
 }
 
 /// Counts how often each word is written with a capital letter inside a sentence, and how often without.

@@ -61,7 +61,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     let intent = intent(&words);
     Query {
         stems: text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect(),
-        names: lexicon.names_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
+        names: lexicon.subjects_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
         strangers: strangers(&words, lexicon),
         lang: conversation.lang.clone(),
         intent: if follows_up {

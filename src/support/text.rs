@@ -33,13 +33,24 @@ static STOP_WORDS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| STOP.split
 
 /// Lower case, `ё` as `е`, e-mail and its like as one word, typographic apostrophes plain.
 pub fn fold(text: &str) -> String {
-    let lowered: String =
-        text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ё' { 'е' } else { c }).collect::<String>();
-    lowered
-        .replace(['’', '`'], "'")
-        .replace("e-mail", "email")
-        .replace("web-site", "website")
-        .replace("web site", "website")
+    let lowered: String = text.chars().flat_map(char::to_lowercase).map(|c| if c == 'ё' { 'е' } else { c }).collect();
+    let joined = join_codes(&lowered.replace(['’', '`'], "'").replace("e-mail", "email"));
+    joined.replace("web-site", "website").replace("web site", "website")
+}
+
+/// Codes as one word: `lc-102` is `lc102`.
+fn join_codes(lowered: &str) -> String {
+    let mut out = String::with_capacity(lowered.len());
+    let mut chars = lowered.chars().peekable();
+    while let Some(c) = chars.next() {
+        let inside = c == '-'
+            && out.ends_with(|p: char| p.is_ascii_alphabetic())
+            && chars.peek().is_some_and(char::is_ascii_digit);
+        if !inside {
+            out.push(c);
+        }
+    }
+    out
 }
 
 /// Words of a folded text: runs of letters and digits, apostrophes inside kept.

@@ -12,7 +12,7 @@ use super::prompt::Grounding;
 use super::retrieve::{self, Query};
 use super::route::{self, Routing};
 use super::wish::{self, Wish};
-use super::{ConversationState, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict};
+use super::{ConversationState, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text};
 use crate::config::SupportSettings;
 use crate::embed::{Embedder, Role};
 use crate::kb::pack::{Operator, Pack, Tone};
@@ -20,7 +20,7 @@ use crate::kb::{Passage, SearchQuery, SourceKind};
 use crate::llm::SamplingParams;
 
 /// Passages asked of a search.
-const SEARCHED: usize = 16;
+const SEARCHED: usize = 32;
 
 /// What a plan is made with.
 pub(super) struct Tools<'a> {
@@ -104,13 +104,20 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     let query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
     let vectors = vectors(&query, &conversation.message, tools.embedder)?;
     clock.lap("embed");
-    let (passages, findings) = search(&query, vectors.first(), operator, tools)?;
+    let (passages, mut findings) = search(&query, vectors.first(), operator, tools)?;
+    for part in parts_of(&query, &conversation) {
+        let asked = Conversation { message: part, lang: conversation.lang.clone(), ..Conversation::default() };
+        let query = retrieve::query(&asked, &tools.learned.lexicon, &pack.company);
+        let vector = self::vectors(&query, &asked.message, tools.embedder)?.into_iter().next();
+        findings.merge(search(&query, vector.as_ref(), operator, tools)?.1);
+    }
     clock.lap("search");
 
     let evidence = Evidence {
         in_domain: findings.in_domain(),
         messages_last_minute: request.messages_last_minute,
         flood_per_minute: tools.settings.flood_per_minute,
+        subject_words: query.stems.len(),
         follows_up: query.follows_up || !conversation.earlier.is_empty(),
     };
     let message_vector = vectors.last().map_or(&[][..], |v| v.as_slice());
@@ -165,6 +172,20 @@ fn route<'p>(
             wrong_company,
         },
     )
+}
+
+/// Sentences of a long message that have a subject of their own: each is looked up for itself, too.
+fn parts_of(query: &Query, conversation: &Conversation) -> Vec<String> {
+    const LONG: usize = 12;
+    const MOST: usize = 5;
+    if query.stems.len() <= LONG {
+        return Vec::new();
+    }
+    let mut parts: Vec<&str> = text::sentences(&conversation.message);
+    parts.retain(|s| text::content_stems(s).len() >= 3);
+    // Questions say best what is wanted.
+    parts.sort_by_key(|s| !s.ends_with('?'));
+    parts.into_iter().take(MOST).map(str::to_string).collect()
 }
 
 /// The version met before, where the same operator goes on.
@@ -233,6 +254,6 @@ fn trace_passages(passages: &[Passage], findings: &Findings) -> Vec<TracePassage
         }
     }
     shown.sort_by(|a, b| b.score.total_cmp(&a.score));
-    shown.truncate(SEARCHED);
+    shown.truncate(12);
     shown
 }

@@ -91,8 +91,7 @@ const MEANS_PERSON: &str =
     "human|person|agent|operator|someone|team|talk|speak|contact|call|reach|transfer|connect|staff|manager|real";
 const MEETS: &str = "talk|speak|connect|transfer|reach|real|chat|contact|one of";
 
-const ASKS_RU: &str = "соедин*|соеден*|переключ*|позов*|позвать|свяж*|связаться|связать|связь|поговорить|говорить|пообщаться|общаться|дайте|дай|хочу|хотел*|хотим|хочется|нужен|\
-    нужна|нужно|надо|требу*|вызов*|вызв*|подключите|пригласите|передайте|передать|переведи*|пусть|можно|зовите|зови|давайте|давай|обратиться|обсудить|дозвониться|ответит|\
+const ASKS_RU: &str = "соедин*|соеден*|переключ*|позов*|позвать|свяж*|связаться|связать|связь|поговорить|говорить|пообщаться|общаться|дайте|дай|хочу|хотел*|хотим|хочется|требу*|вызов*|вызв*|подключите|пригласите|передайте|передать|переведи*|пусть|можно|зовите|зови|давайте|давай|обратиться|обсудить|дозвониться|ответит|\
     эскалир*|просил*|мне бы";
 const MEETS_RU: &str = "связ*|свяж*|соедин*|соеден*|говор*|поговорить|обратиться|дозвон*|общаться|пообщаться|позов*|переключ*|сотрудник*|человек*|девушк*|оператор*|специалист*";
 
@@ -205,7 +204,19 @@ fn asks_russian(joined: &str) -> bool {
     let here = has_any(joined, "тут есть|здесь есть|есть тут|есть здесь|есть кто")
         && has_any(joined, "жив*|человек*|люд*|оператор*|кто нибудь");
     let feature = has_any(joined, "настроить|подключить|включить");
-    here || (has_any(joined, ASKS_RU) && !only_support && !indefinite && !feature)
+    here || needs_person(joined) || (has_any(joined, ASKS_RU) && !only_support && !indefinite && !feature)
+}
+
+/// "нужен живой человек": the need stands right beside the person, not "нужен для приложения операторов".
+fn needs_person(joined: &str) -> bool {
+    let words: Vec<&str> = joined.split_whitespace().collect();
+    let person =
+        |w: &&str| has_any(&format!(" {w} "), "оператор|человек|жив*|менеджер|специалист|сотрудник|консультант|люди");
+    let needs = |w: &&str| matches!(*w, "нужен" | "нужна" | "нужно" | "надо" | "нужны");
+    words
+        .iter()
+        .enumerate()
+        .any(|(i, w)| needs(w) && words[i.saturating_sub(2)..(i + 3).min(words.len())].iter().any(|near| person(near)))
 }
 
 #[cfg(test)]
@@ -268,6 +279,7 @@ mod tests {
             "как настроить перевод на оператора в боте?",
             "как посетителю позвать оператора?",
             "не надо человека, просто скажите цену",
+            "какой андроид нужен для приложения операторов?",
             "how do I change the color?",
         ] {
             let wish = for_person(message);

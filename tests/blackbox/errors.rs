@@ -156,6 +156,7 @@ async fn a_request_that_takes_too_long_is_504_whole_or_an_error_in_the_stream() 
     assert_eq!(reply.status, 200);
     let events = super::streaming::events(&reply.text());
     assert_eq!(events.last().unwrap()["error"]["code"], "timeout", "{events:?}");
+    super::python_client::run_against(&server, "slow");
 }
 
 #[tokio::test]
@@ -170,6 +171,7 @@ async fn a_full_queue_is_429_and_says_when_to_try_again() {
         assert_eq!(reply.error(429, "queue_full", None)["type"], "rate_limit_error");
         assert!(reply.header("retry-after").parse::<u64>().unwrap() >= 1);
     }
+    super::python_client::run_against(&server, "busy");
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ async fn get(server: &Server, key: &str, path: &str) -> Reply {
 #[tokio::test]
 async fn keys_open_what_their_scopes_say() {
     let server = &Server::start(&settings());
+    super::python_client::run_against(server, "keys");
     let chat = |model: &str| chat_body(model, json!([user("How long is the warranty?")]), json!({"max_tokens": 4}));
     const CHAT: &str = "/v1/chat/completions";
 

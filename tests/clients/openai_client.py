@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """Runs the official `openai` client against a Firstline server: chat, streams, embeddings, models, every error case.
 
-Usage: openai_client.py BASE_URL CHAT_MODEL EMBED_MODEL   (the black-box tests call it)
+Usage: openai_client.py BASE_URL CHAT_MODEL EMBED_MODEL MODE   (the black-box tests call it)
+
+MODE: all (an open server), keys (one with the keys shop-key and admin-key), busy (one that takes two requests at once),
+slow (one whose requests may take a second).
 """
+import concurrent.futures
 import sys
 
 import openai
 
-if len(sys.argv) != 4 or "--help" in sys.argv:
+if len(sys.argv) != 5 or "--help" in sys.argv:
     sys.exit(__doc__)
-BASE, CHAT, EMBED = sys.argv[1:]
+BASE, CHAT, EMBED, MODE = sys.argv[1:]
 client = openai.OpenAI(base_url=BASE, api_key="unused", max_retries=0, timeout=120)
 HANDOFF = {"type": "function", "function": {"name": "transfer_to_human", "parameters": {"type": "object", "properties": {}}}}
 
@@ -140,7 +144,51 @@ def errors():
     refused(bad, 400, "context_length_exceeded", messages=user("kettle " * 9000), stream=True)
 
 
-for case in (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
-             embeddings, models, errors):
+def status_of(call):
+    try:
+        call()
+    except openai.APIStatusError as error:
+        return type(error), error.status_code, error.code
+    return None
+
+
+def keys():
+    def ask(key, model):
+        keyed = client.with_options(api_key=key)
+        return status_of(lambda: keyed.chat.completions.create(model=model, messages=user("hello"), max_tokens=2))
+
+    assert ask("shop-key", "support") is None
+    assert ask("admin-key", CHAT) is None
+    assert ask("wrong", "support") == (openai.AuthenticationError, 401, "invalid_api_key")
+    assert ask("shop-key", CHAT) == (openai.PermissionDeniedError, 403, "insufficient_scope")
+
+
+def story(**options):
+    return client.chat.completions.create(
+        model=CHAT, messages=user("Write a long story."), temperature=0, logit_bias={"2": -100}, **options)
+
+
+def busy():
+    with concurrent.futures.ThreadPoolExecutor(6) as pool:
+        got = list(pool.map(lambda _: status_of(lambda: story(max_tokens=120)), range(6)))
+    assert (openai.RateLimitError, 429, "queue_full") in got and None in got, got
+
+
+def slow():
+    assert status_of(lambda: story(max_tokens=4000)) == (openai.InternalServerError, 504, "timeout")
+    try:
+        for _ in story(max_tokens=4000, stream=True):
+            pass
+        raise AssertionError("the stream ended without its error")
+    except openai.APIError as error:
+        assert error.code == "timeout", error
+
+
+MODES = {
+    "all": (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
+            embeddings, models, errors),
+    "keys": (keys,), "busy": (busy,), "slow": (slow,),
+}
+for case in MODES[MODE]:
     case()
     print("ok", case.__name__)

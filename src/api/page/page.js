@@ -40,7 +40,7 @@ function showModels() {
   const group = (label, options) => (options.length ? [el("optgroup", { label }, options)] : []);
   $("model").replaceChildren(
     ...of("support").map((model) => option(model, words.auto)),
-    ...group(words.operators, of("operator").map((model) => option(model, model.display_name || model.id))),
+    ...group(words.operators, of("operator").map((model) => option(model, nameOf(model.id)))),
     ...group(words.models, of("chat").map((model) => option(model, `${model.id} (${words.bare})`))),
   );
 }
@@ -71,7 +71,7 @@ function bubble(role, name) {
 
 function toEnd(force) {
   const thread = $("thread");
-  if (force || thread.scrollHeight - thread.scrollTop - thread.clientHeight < 160) thread.scrollTop = thread.scrollHeight;
+  if (force || thread.scrollHeight - thread.scrollTop - thread.clientHeight < 400) thread.scrollTop = thread.scrollHeight;
 }
 
 function showProblem(message) {
@@ -81,7 +81,8 @@ function showProblem(message) {
 
 function nameOf(model) {
   const found = models.find((entry) => entry.id === model);
-  return found && found.kind === "operator" ? found.display_name || found.id : found?.kind === "chat" ? found.id : "Firstline";
+  if (found?.kind === "operator") return found.display_name[lang] ?? Object.values(found.display_name)[0] ?? found.id;
+  return found?.kind === "chat" ? found.id : "Firstline";
 }
 
 function handoffCard(handoff) {
@@ -98,7 +99,7 @@ function showOutcome(node, support, usage, seconds) {
   if (support.sources?.length) {
     const chips = support.sources.map((source, n) => el("a", {
       href: source.url, target: "_blank", rel: "noopener noreferrer", title: source.id,
-    }, el("span", {}, String(n + 1)), source.title || source.id));
+    }, el("span", {}, String(n + 1)), el("b", {}, source.title || source.id)));
     node.append(el("div", { class: "sources", "aria-label": words.sources }, chips));
   }
   const why = el("button", { type: "button", class: "why-button" }, words.whyButton);

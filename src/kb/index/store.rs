@@ -18,7 +18,7 @@ use crate::kb::chunk::embedded_text;
 use crate::kb::{Chunk, IndexProgress, KbError};
 
 /// Changes when what is written changes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 /// Texts embedded between two reports of progress.
 const PROGRESS_TEXTS: usize = 32;
 /// Most questions of one entry that get a vector.
@@ -73,7 +73,10 @@ pub(super) fn bring_up(
     progress: &mut dyn FnMut(IndexProgress),
 ) -> Result<Stored, KbError> {
     let root = state_dir.join("index");
-    fs::create_dir_all(&root).map_err(io(&root))?;
+    fs::create_dir_all(&root).map_err(|e| KbError::Io {
+        path: root.display().to_string(),
+        reason: format!("{e}; the index is written there: make it writable or choose another folder with --state"),
+    })?;
     let version = version_of(chunks, embedder)?;
     let dir = root.join(&version);
     if dir.join(META).exists() {

@@ -24,6 +24,7 @@ pub(super) struct Files {
     prefix: String,
     limits: Limits,
     hasher: blake3::Hasher,
+    /// Entries met by the listing that is under way.
     seen: usize,
     pub faults: Vec<Fault>,
 }
@@ -119,6 +120,7 @@ impl Files {
     /// All files below `path`, sorted, as paths inside the pack. Hidden files and folders are passed over.
     pub fn list(&mut self, path: &str) -> Vec<String> {
         let mut found = Vec::new();
+        self.seen = 0;
         if self.is_dir(path) {
             self.walk(path, 0, &mut found);
         }

@@ -44,27 +44,30 @@ pub(crate) fn is_external(target: &str) -> bool {
 /// Warnings for images and links that lead nowhere.
 pub(super) fn check(paths: &BTreeSet<String>, articles: &[Article], faq: &[FaqEntry], faults: &mut Vec<Fault>) {
     for article in articles.iter().filter(|article| !article.path.ends_with(".txt")) {
-        check_text(paths, &article.path, &article.text, 0, faults);
+        check_text(paths, &article.path, &article.text, &mut |reason, line| {
+            faults.push(Fault { path: article.path.clone(), line, reason, fatal: false });
+        });
     }
     for entry in faq {
-        check_text(paths, "faq", &entry.answer, entry.line, faults);
+        // Paths in answers begin at the pack's folder.
+        check_text(paths, "", &entry.answer, &mut |reason, _| {
+            faults.push(Fault { path: entry.path.clone(), line: entry.line, reason, fatal: false });
+        });
     }
 }
 
-fn check_text(paths: &BTreeSet<String>, path: &str, text: &str, only_line: usize, faults: &mut Vec<Fault>) {
-    let document = markdown::parse(text, markdown::Flavour::of(path));
+/// Tells `report` (reason, line in the text) of every target in a text that is not there.
+fn check_text(paths: &BTreeSet<String>, from: &str, text: &str, report: &mut dyn FnMut(String, usize)) {
+    let document = markdown::parse(text, markdown::Flavour::of(from));
     for (asset, line) in document.assets.iter().zip(&document.asset_lines) {
         let (what, target) = match asset {
             Asset::Image { path: target, .. } => ("image", target),
             Asset::Link { target, .. } => ("link", target),
             _ => continue,
         };
-        if is_external(target) || resolve(paths, path, target).is_some() {
-            continue;
+        if !is_external(target) && resolve(paths, from, target).is_none() {
+            report(format!("the {what} `{target}` leads nowhere inside the pack"), *line);
         }
-        let reason = format!("the {what} `{target}` leads nowhere inside the pack");
-        let line = if only_line > 0 { only_line } else { *line };
-        faults.push(Fault { path: path.into(), line, reason, fatal: false });
     }
 }
 

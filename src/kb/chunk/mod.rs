@@ -1,13 +1,15 @@
 //! From a pack to chunks: pieces that follow the headings, each with its own assets.
 
-use std::collections::HashMap;
+mod parts;
+mod text;
 
-use super::markdown::{self, Block, Document, Flavour, replace_marks};
-use super::pack::{AppEntry, Article, FaqEntry, Instruction, Operator, Pack, SampleAnswer, references};
-use super::{Asset, Chunk, SourceKind};
+use std::collections::HashSet;
 
-/// A last part shorter than this joins the part before it.
-const SHORT_PART_CHARS: usize = 200;
+use crate::kb::markdown::{self, Block, Document, Flavour, replace_marks};
+use crate::kb::pack::{AppEntry, Article, FaqEntry, Instruction, Operator, Pack, SampleAnswer, references};
+use crate::kb::{Asset, Chunk, SourceKind, detect_lang};
+use parts::parts;
+pub(crate) use text::{code_text, embedded_text, readable_text};
 
 /// All chunks of a pack, in a stable order. `chunk_chars`: the longest text of a chunk, code and tables not counted.
 pub(crate) fn chunks(pack: &Pack, chunk_chars: usize) -> Vec<Chunk> {
@@ -73,10 +75,7 @@ fn instruction_chunks(
             headings: section.headings.iter().skip(1).cloned().collect(),
             text: String::new(),
             assets: Vec::new(),
-            lang: super::detect_lang(
-                &format!("{} {}", section.headings.join(" "), section.text),
-                &pack.company.languages,
-            ),
+            lang: detect_lang(&format!("{} {}", section.headings.join(" "), section.text), &pack.company.languages),
             operator: Some(operator.name.clone()),
             questions: Vec::new(),
             tags: Vec::new(),
@@ -123,78 +122,6 @@ fn document_chunks(pack: &Pack, document: &Document, base: &Chunk, chunk_chars: 
         }
     }
     flush(&path, &mut bodies, out);
-}
-
-/// Packs blocks into parts of at most `limit` characters: (text, line).
-fn parts(bodies: &[(&str, usize, bool)], limit: usize) -> Vec<(String, usize)> {
-    let mut parts: Vec<(String, usize, bool)> = Vec::new();
-    let pieces = bodies.iter().flat_map(|(text, line, is_item)| {
-        split_long(text, limit).into_iter().map(move |piece| (piece, *line, *is_item))
-    });
-    for (text, line, is_item) in pieces {
-        let size = visible_chars(&text);
-        match parts.last_mut() {
-            Some((part, _, was_item)) if visible_chars(part) + size <= limit => {
-                part.push_str(if *was_item && is_item { "\n" } else { "\n\n" });
-                part.push_str(&text);
-                *was_item = is_item;
-            }
-            _ => parts.push((text, line, is_item)),
-        }
-    }
-    if let [.., before, last] = &mut parts[..]
-        && visible_chars(&last.0) < SHORT_PART_CHARS
-    {
-        before.0.push_str("\n\n");
-        before.0.push_str(&last.0);
-        parts.pop();
-    }
-    parts.into_iter().map(|(text, line, _)| (text, line)).collect()
-}
-
-fn visible_chars(text: &str) -> usize {
-    replace_marks(text, |_| String::new()).chars().count()
-}
-
-/// Splits one block that is too long at line ends, then at sentence ends, then at spaces.
-fn split_long(text: &str, limit: usize) -> Vec<String> {
-    if visible_chars(text) <= limit {
-        return vec![text.to_string()];
-    }
-    let mut out: Vec<String> = Vec::new();
-    let mut current = String::new();
-    let mut length = 0;
-    for sentence in text.split_inclusive(['\n', '.', '!', '?', ';']).flat_map(|s| hard_split(s, limit)) {
-        let size = visible_chars(sentence);
-        let at_boundary = current.ends_with(char::is_whitespace) || sentence.starts_with(char::is_whitespace);
-        if length + size > limit && length > 0 && (at_boundary || length > limit * 3 / 2) {
-            out.push(std::mem::take(&mut current).trim().to_string());
-            length = 0;
-        }
-        current.push_str(sentence);
-        length += size;
-    }
-    out.push(current.trim().to_string());
-    out.retain(|part| !part.is_empty());
-    out
-}
-
-/// Cuts a run without any sentence end at spaces, never inside a mark.
-fn hard_split(text: &str, limit: usize) -> Vec<&str> {
-    if text.chars().count() <= limit {
-        return vec![text];
-    }
-    let mut out = Vec::new();
-    let (mut start, mut count) = (0, 0);
-    for (at, c) in text.char_indices() {
-        count += 1;
-        if count >= limit && c.is_whitespace() {
-            out.push(&text[start..at]);
-            (start, count) = (at, 0);
-        }
-    }
-    out.push(&text[start..]);
-    out
 }
 
 /// Turns marks into placeholders numbered from 1 within the chunk, and collects their assets.
@@ -270,8 +197,8 @@ fn answer(pack: &Pack, path: &str, markdown_text: &str) -> (String, Vec<Asset>) 
 }
 
 fn faq_chunk(pack: &Pack, entry: &FaqEntry) -> Chunk {
-    // Paths in answers are relative to the pack's folder.
-    let (text, assets) = answer(pack, "faq", &entry.answer);
+    // Paths in answers begin at the pack's folder.
+    let (text, assets) = answer(pack, "", &entry.answer);
     Chunk {
         id: format!("{}#{}", entry.path, slug(&entry.questions[0])),
         kind: SourceKind::Faq,
@@ -290,7 +217,7 @@ fn faq_chunk(pack: &Pack, entry: &FaqEntry) -> Chunk {
 
 fn example_chunk(pack: &Pack, operator: &Operator, example: &SampleAnswer) -> Chunk {
     let path = format!("operators/{}/examples.jsonl", operator.name);
-    let (text, assets) = answer(pack, "examples", &example.answer);
+    let (text, assets) = answer(pack, "", &example.answer);
     Chunk {
         id: format!("{path}#{}", slug(&example.question)),
         kind: SourceKind::Example,
@@ -344,65 +271,18 @@ fn slug(heading: &str) -> String {
     out.trim_end_matches('-').chars().take(80).collect()
 }
 
-/// The second chunk of the same id becomes `id-2`.
+/// The second chunk of the same id becomes `id-2`, or the next number that is free.
 fn make_ids_unique(chunks: &mut [Chunk]) {
-    let mut seen: HashMap<String, usize> = HashMap::new();
+    let mut taken: HashSet<String> = HashSet::new();
     for chunk in chunks {
-        let count = seen.entry(chunk.id.clone()).or_default();
-        *count += 1;
-        if *count > 1 {
-            let unique = format!("{}-{count}", chunk.id);
-            seen.insert(unique.clone(), 1);
-            chunk.id = unique;
+        let mut number = 1;
+        let mut id = chunk.id.clone();
+        while !taken.insert(id.clone()) {
+            number += 1;
+            id = format!("{}-{number}", chunk.id);
         }
+        chunk.id = id;
     }
-}
-
-/// What of a chunk is embedded: title, headings and readable text. Code says little to an embedding model.
-pub(crate) fn embedded_text(chunk: &Chunk) -> String {
-    let mut out = String::new();
-    if chunk.questions.is_empty() {
-        out.push_str(&chunk.title);
-        for heading in &chunk.headings {
-            out.push_str(" > ");
-            out.push_str(heading);
-        }
-        out.push('\n');
-    }
-    out.push_str(&readable_text(chunk));
-    out
-}
-
-/// The text without Markdown's marks, an image as its alternative text, a table as its cells.
-pub(crate) fn readable_text(chunk: &Chunk) -> String {
-    let mut text = chunk.text.clone();
-    for asset in &chunk.assets {
-        match asset {
-            Asset::Code { n, .. } => text = text.replace(&format!("[[code:{n}]]"), ""),
-            Asset::Image { n, alt, .. } => text = text.replace(&format!("[[image:{n}]]"), alt),
-            Asset::Table { n, text: table } => {
-                let cells = table.lines().filter(|row| row.chars().any(char::is_alphanumeric));
-                let cells: Vec<String> = cells.map(|row| row.trim_matches('|').replace('|', ", ")).collect();
-                text = text.replace(&format!("[[table:{n}]]"), &cells.join("\n"));
-            }
-            Asset::Link { text: words, target, .. } => text = text.replace(&format!("[{words}]({target})"), words),
-        }
-    }
-    text.replace("**", "").replace('`', "")
-}
-
-/// All code of a chunk.
-pub(crate) fn code_text(chunk: &Chunk) -> String {
-    let mut out = String::new();
-    for asset in &chunk.assets {
-        if let Asset::Code { language, text, .. } = asset {
-            out.push_str(language);
-            out.push('\n');
-            out.push_str(text);
-            out.push('\n');
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -438,12 +318,10 @@ mod tests {
     fn a_long_section_is_cut_between_blocks_and_no_sentence_is_lost() {
         let text: String = (0..40).map(|n| format!("Sentence number {n} of this paragraph.\n\n")).collect();
         let chunks = chunks(&pack_of("articles/long.md", &text), 300);
-        assert!(chunks.len() > 3 && chunks.iter().all(|c| c.text.chars().count() <= 300 + SHORT_PART_CHARS));
+        assert!(chunks.len() > 3 && chunks.iter().all(|c| c.text.chars().count() <= 300 + parts::SHORT_PART_CHARS));
         let joined = chunks.iter().map(|c| c.text.as_str()).collect::<Vec<_>>().join("\n\n");
         assert!((0..40).all(|n| joined.contains(&format!("number {n} of"))));
         assert_eq!(chunks[1].id, "articles/long.md~2");
-        let one: String = "word ".repeat(1000);
-        assert!(split_long(&one, 300).iter().all(|part| part.chars().count() <= 300));
     }
 
     #[test]
