@@ -168,6 +168,12 @@ impl Gguf {
         self.tensors.get(name).map(|t| t.dims.as_slice())
     }
 
+    /// Where a tensor's bytes lie in the file.
+    #[cfg(test)]
+    pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {
+        self.tensors.get(name).map(|t| t.bytes.clone())
+    }
+
     /// A matrix of the shape that the model needs.
     ///
     /// # Errors

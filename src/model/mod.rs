@@ -29,6 +29,9 @@ mod gguf;
 mod spec;
 mod tokenizer;
 
+#[cfg(test)]
+mod tests;
+
 pub use decoder::Decoder;
 pub use gguf::Gguf;
 pub use spec::{Architecture, ModelSpec};

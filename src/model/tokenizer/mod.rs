@@ -204,7 +204,7 @@ impl ChatTokenizer {
         self.adds_bos
     }
 
-    /// Tokens that end an answer: `eos`, `eot`, `eom` of the file, and control tokens that are known to by their
+    /// Tokens that end an answer: `eos`, `eot`, `eom` of the file, and tokens that are known by their
     /// spelling. In ascending order.
     pub fn end_tokens(&self) -> &[u32] {
         &self.ends
@@ -227,7 +227,11 @@ impl<'a> Vocabulary<'a> {
         if texts.is_empty() || texts.len() > u32::MAX as usize / 2 {
             return Err(gguf.error(format!("`tokenizer.ggml.tokens` has {} entries", texts.len())));
         }
-        let kinds = match gguf.numbers("tokenizer.ggml.token_type")? {
+        let mut seen = std::collections::HashSet::with_capacity(texts.len());
+        if let Some(twice) = texts.iter().find(|text| !text.is_empty() && !seen.insert(**text)) {
+            return Err(gguf.error(format!("`tokenizer.ggml.tokens` has `{}` twice", printable(twice))));
+        }
+        let mut kinds = match gguf.numbers("tokenizer.ggml.token_type")? {
             None => vec![Kind::Normal; texts.len()],
             Some(types) if types.len() == texts.len() => types.into_iter().map(Kind::from_number).collect(),
             Some(types) => {
@@ -238,6 +242,12 @@ impl<'a> Vocabulary<'a> {
                 )));
             }
         };
+        // Some files call the end of an answer plain text; then it would be shown, and customers could write it.
+        for (text, kind) in texts.iter().zip(&mut kinds) {
+            if END_SPELLINGS.contains(text) {
+                *kind = Kind::Control;
+            }
+        }
         Ok(Self { texts, kinds })
     }
 

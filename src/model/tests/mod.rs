@@ -1,0 +1,35 @@
+//! Tests against llama.cpp's numbers (made by scripts/make-goldens), and of damaged files.
+
+mod damaged;
+mod logits;
+mod steps;
+mod tokens;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::EngineSettings;
+
+/// A file that scripts/make-goldens made.
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn golden_json(name: &str) -> serde_json::Value {
+    let text = std::fs::read_to_string(golden(name)).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+/// The starter chat model.
+fn starter() -> PathBuf {
+    let dir = std::env::var_os("FIRSTLINE_MODELS")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache/firstline/models"));
+    let path = dir.join("smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf");
+    assert!(path.is_file(), "{} is missing; run scripts/fetch-models", path.display());
+    path
+}
+
+/// Settings for a small model on the CPU.
+fn settings(weights: &str) -> EngineSettings {
+    EngineSettings { weights: weights.into(), device: "cpu".into(), kv_mib: 256, ..Default::default() }
+}
