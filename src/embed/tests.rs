@@ -234,7 +234,7 @@ fn vectors_are_those_of_candles_own_bert() {
     let tokenizer = tokenizers::Tokenizer::from_file(dir.path().join("tokenizer.json")).unwrap();
     for (text, vector) in texts.iter().zip(&ours.vectors) {
         let encoding = tokenizer.encode(format!("d {text}"), true).unwrap();
-        let ids = Tensor::new(&[encoding.get_ids()], &Device::Cpu).unwrap();
+        let ids = Tensor::new(encoding.get_ids(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
         let states = bert.forward(&ids, &ids.zeros_like().unwrap(), None).unwrap();
         let mean: Vec<f32> = states.mean(1).unwrap().squeeze(0).unwrap().to_vec1().unwrap();
         let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
