@@ -1,5 +1,6 @@
 //! `firstline index [--check]`.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -8,7 +9,7 @@ use super::{catalog, show};
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::kb::{Knowledge, Pack, pack};
-use crate::model::ChatTokenizer;
+use crate::model::{ChatTokenizer, Gguf, ModelSpec};
 
 #[derive(Debug, Args)]
 pub struct IndexArgs {
@@ -54,7 +55,7 @@ fn check(settings: &Settings) -> anyhow::Result<ExitCode> {
     match catalog::resolve_chat(&settings.models) {
         Ok(model) => {
             let tokenizer = ChatTokenizer::from_gguf(&model.path)?;
-            let context = context_tokens(settings, &model.id);
+            let context = context_tokens(settings, &model.path)?;
             let limit = (context as f32 * settings.knowledge.core_share) as usize;
             println!(
                 "\ntokens of {} (a core may take {limit}, {:.0} % of {context}):",
@@ -78,15 +79,13 @@ fn check(settings: &Settings) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Longest prompt of the chat model in use, as the settings and the catalog say.
-fn context_tokens(settings: &Settings, model: &str) -> usize {
-    let catalog = catalog::Catalog::load(settings.models.catalog.as_deref()).ok();
-    let trained = catalog.and_then(|catalog| catalog.find(model).map(|model| model.context));
-    match (settings.engine.context_tokens, trained) {
-        (0, trained) => trained.unwrap_or(4096),
-        (set, Some(trained)) => set.min(trained),
-        (set, None) => set,
-    }
+/// Longest prompt plus answer of the chat model, as the settings and its file say.
+fn context_tokens(settings: &Settings, gguf: &Path) -> anyhow::Result<usize> {
+    let trained = ModelSpec::read(&Gguf::open(gguf)?)?.context;
+    Ok(match settings.engine.context_tokens {
+        0 => trained,
+        set => set.min(trained),
+    })
 }
 
 /// What one version of an operator's instruction costs.

@@ -207,3 +207,39 @@ fn a_broken_model_folder_is_refused_with_the_file_and_the_reason() {
 
     assert!(Embedder::load("x", Path::new("/no/such/folder"), &[]).is_err());
 }
+
+#[test]
+fn vectors_are_those_of_candles_own_bert() {
+    use candle_core::DType;
+    use candle_transformers::models::bert::{BertModel, Config};
+
+    let dir = tempfile::tempdir().unwrap();
+    write_tiny_model(dir.path());
+    let texts = ["kitten", "a longer one of 42 words"];
+    let ours = Embedder::load("tiny", dir.path(), &[]).unwrap().embed(&texts, Role::Passage).unwrap();
+
+    let tensors = candle_core::safetensors::load(dir.path().join("model.safetensors"), &Device::Cpu).unwrap();
+    let weights = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let config = Config {
+        vocab_size: 260,
+        hidden_size: 8,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        intermediate_size: 16,
+        max_position_embeddings: 40,
+        layer_norm_eps: 1e-12,
+        ..Config::default()
+    };
+    let bert = BertModel::load(weights, &config).unwrap();
+    let tokenizer = tokenizers::Tokenizer::from_file(dir.path().join("tokenizer.json")).unwrap();
+    for (text, vector) in texts.iter().zip(&ours.vectors) {
+        let encoding = tokenizer.encode(format!("d {text}"), true).unwrap();
+        let ids = Tensor::new(encoding.get_ids(), &Device::Cpu).unwrap().unsqueeze(0).unwrap();
+        let states = bert.forward(&ids, &ids.zeros_like().unwrap(), None).unwrap();
+        let mean: Vec<f32> = states.mean(1).unwrap().squeeze(0).unwrap().to_vec1().unwrap();
+        let norm = mean.iter().map(|x| x * x).sum::<f32>().sqrt();
+        for (theirs, ours) in mean.iter().zip(vector) {
+            assert!((theirs / norm - ours).abs() < 1e-5, "{text}: {theirs} / {norm} against {ours}");
+        }
+    }
+}

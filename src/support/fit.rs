@@ -217,9 +217,17 @@ fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option
     Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine }
 }
 
+/// Share of the query's stems, by rarity, that a chunk has. Runs over every page: builds no sets.
 fn share_of(stems: &[String], hay: &HashSet<String>, lexicon: &Lexicon) -> f32 {
-    let hay = hay.iter().map(|s| s.as_str()).collect();
-    text::coverage(stems, &hay, |s| lexicon.rarity(s))
+    let (mut found, mut all) = (0.0, 0.0);
+    for (i, stem) in stems.iter().enumerate().filter(|(i, stem)| !stems[..*i].contains(stem)) {
+        let weight = lexicon.rarity(&stems[i]);
+        all += weight;
+        if hay.contains(stem) {
+            found += weight;
+        }
+    }
+    if all > 0.0 { found / all } else { 0.0 }
 }
 
 /// By words alone, a single common word in common is no match.

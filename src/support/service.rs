@@ -119,9 +119,9 @@ impl Support {
                 "messages: there is no message of the role \"user\" with text in it".into(),
             ));
         }
-        let learned = self.inner.up_to_date();
         let inner = self.inner.clone();
         let planned = tokio::task::spawn_blocking(move || {
+            let learned = inner.up_to_date();
             let tools = Tools {
                 learned: &learned,
                 embedder: &inner.embedder,

@@ -5,6 +5,7 @@
 mod async_openai_client;
 mod cli;
 mod conversations;
+mod demo_evals;
 mod disconnect;
 mod embeddings;
 mod errors;

@@ -128,8 +128,9 @@ impl Lexical {
             };
             let (above, heading) = match chunk.headings.split_last() {
                 Some((own, above)) => (above.join(" "), own.as_str()),
-                // What stands above an article's first heading is about its title; a question has the title alone.
-                None if chunk.questions.is_empty() => (String::new(), chunk.title.as_str()),
+                // What stands above an article's first heading is about its title, but less so than a section is
+                // about its own heading: with a heading's full weight, introductions crowd their sections out.
+                None if chunk.questions.is_empty() => (chunk.title.clone(), ""),
                 None => (String::new(), ""),
             };
             let mut document = TantivyDocument::new();

@@ -189,7 +189,7 @@ async fn a_second_conversation_finds_the_operators_core_cached_also_after_a_rest
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "measures time, so it runs alone: the last step of scripts/test"]
+#[ignore = "measures time, so it runs alone and on a quiet machine: benches/RESULTS.md has the command"]
 async fn running_streams_do_not_stutter_while_a_long_prompt_is_read() {
     let model = load(|_| ());
     let sampling = SamplingParams { logit_bias: ENDLESS.to_vec(), seed: Some(1), ..SamplingParams::default() };
