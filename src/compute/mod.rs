@@ -22,6 +22,7 @@ mod backend;
 pub mod candle;
 mod gate;
 mod lanes;
+pub mod limits;
 mod mapped;
 mod norm;
 mod paged;
