@@ -17,9 +17,13 @@
 //! with plain kernels of our own for the two things that candle does slowly on CPUs (attention over blocks, and
 //! products with widened weights). All results are deterministic: a row's numbers do not depend on which rows
 //! share its step, up to the rounding of the matrix product.
+//!
+//! Embedding models have operations of their own ([`encoder`]), over plain slices; [`limits`] measures what the machine
+//! can do at most.
 
 mod backend;
 pub mod candle;
+pub(crate) mod encoder;
 mod gate;
 mod lanes;
 pub mod limits;
@@ -33,6 +37,7 @@ mod weights;
 
 pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
 pub use mapped::MappedFile;
+pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};
 pub use weights::{Format, PackedMatrix};
 
