@@ -1,6 +1,7 @@
 //! Speed of the chat model: reading a prompt of 512 tokens, and decoding 1 and 8 sequences.
 //!
 //! `cargo bench --bench decoder` on the starter model, or `FIRSTLINE_BENCH_GGUF=FILE cargo bench --bench decoder`.
+//! `FIRSTLINE_BENCH_BACKEND=candle` measures another backend than `auto`.
 //! Threads: `RAYON_NUM_THREADS`, `CANDLE_NUM_THREADS`. Figures of past runs: `benches/RESULTS.md`.
 
 use std::path::PathBuf;
@@ -27,8 +28,9 @@ fn tables(count: usize) -> Vec<Vec<BlockId>> {
 }
 
 fn bench(c: &mut Criterion) {
-    let mut decoder =
-        Decoder::load(&gguf(), &EngineSettings::default()).expect("a model (scripts/fetch-models gets it)");
+    let backend = std::env::var("FIRSTLINE_BENCH_BACKEND").unwrap_or("auto".into());
+    let settings = EngineSettings { backend, ..Default::default() };
+    let mut decoder = Decoder::load(&gguf(), &settings).expect("a model (scripts/fetch-models gets it)");
     let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| (i * 7919 + 13) % decoder.vocab() as u32).collect();
     let tables = tables(8);
 

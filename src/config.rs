@@ -123,12 +123,14 @@ pub struct ModelSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSettings {
-    /// `candle` (the reference). A faster `native` backend is to come.
+    /// `auto` (`native` on a CPU, `candle` on CUDA and for formats that `native` does not take), `native` (packed
+    /// weights and kernels of our own, CPU only) or `candle` (the reference).
     pub backend: String,
     /// `auto`, `cpu` or `cuda`.
     pub device: String,
-    /// How weights are held: `auto`, `quantized` (as in the file) or `dense` (widened to F32 at load: on CPUs
-    /// several times faster to read a prompt where candle has no fast kernel for the format, at 4 bytes a weight).
+    /// How the `candle` backend holds weights: `auto`, `quantized` (as in the file) or `dense` (widened to F32 at load:
+    /// on CPUs several times faster to read a prompt where candle has no fast kernel for the format, at 4 bytes a
+    /// weight).
     pub weights: String,
     /// Longest prompt plus answer, in tokens. 0: what the model was trained for.
     pub context_tokens: usize,
@@ -231,7 +233,7 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            backend: "candle".into(),
+            backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,
