@@ -24,6 +24,7 @@ mod backend;
 pub mod candle;
 mod gate;
 mod lanes;
+pub mod limits;
 mod mapped;
 pub mod native;
 mod norm;
