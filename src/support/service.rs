@@ -11,7 +11,7 @@ use super::filter::Filters;
 use super::learned::Learned;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
-use super::{SupportError, TurnRequest};
+use super::{Found, SupportError, TurnRequest};
 use crate::config::SupportSettings;
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
@@ -106,6 +106,22 @@ impl Support {
         let lang = company.languages.first().map_or("en", |l| l.as_str());
         let shown = |o: &Operator| o.display_name.get(lang).or_else(|| o.display_name.values().next()).cloned();
         snapshot.pack().operators.iter().map(|o| (o.name.clone(), shown(o).unwrap_or_else(|| o.name.clone()))).collect()
+    }
+
+    /// What speaks of a message, best first, as a turn of a new conversation with the first operator sees it. Blocking.
+    ///
+    /// # Errors
+    /// A search that fails.
+    pub fn find(&self, message: &str) -> Result<Vec<Found>, SupportError> {
+        let learned = self.inner.learned.read().clone();
+        let tools = Tools {
+            learned: &learned,
+            embedder: &self.inner.embedder,
+            settings: &self.inner.settings,
+            chat_languages: &self.inner.chat_languages,
+            count: &|_| 0,
+        };
+        turn::find(message, &tools)
     }
 
     /// Starts a turn: everything up to the first generated token. Fixed answers are complete when it returns.
