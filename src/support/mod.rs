@@ -7,7 +7,8 @@
 //!    are answered kindly.
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
-//! 5. [`retrieve`]: the query; [`fit`]: how well each find *fits* (0..1).
+//! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*
+//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]).
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::kb::SourceKind;
 use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 
 pub mod actions;
@@ -28,20 +30,26 @@ pub mod conversation;
 mod decide;
 pub mod expand;
 pub mod facts;
+pub mod fences;
 pub mod filter;
 pub mod fit;
 pub mod handoff;
 mod learned;
 pub mod lexicon;
+pub mod near;
 pub mod phrases;
+pub mod postings;
 pub mod prompt;
 pub mod retrieve;
 pub mod route;
 pub mod rules;
+pub mod script;
 mod service;
 pub mod sound;
+pub mod spelling;
 mod stream;
 pub mod text;
+pub mod thesaurus;
 pub mod tone;
 mod turn;
 pub mod wish;
@@ -140,6 +148,18 @@ pub struct Handoff {
     pub queue: String,
     pub summary: String,
     pub tags: Vec<String>,
+}
+
+/// A source that speaks of a question, with its fit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    pub id: String,
+    pub kind: SourceKind,
+    pub title: String,
+    /// 0..1
+    pub fit: f32,
+    /// What the fit was made of; `None` for places of the app.
+    pub evidence: Option<fit::Evidence>,
 }
 
 /// The outcome of a turn: what the wire's `support` field, the record and the trace are made of.

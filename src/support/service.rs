@@ -10,7 +10,7 @@ use super::filter::Filters;
 use super::learned::Learned;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
-use super::{SupportError, TurnRequest};
+use super::{Found, SupportError, TurnRequest};
 use crate::config::SupportSettings;
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
@@ -114,6 +114,22 @@ impl Support {
     /// Names of the operators, which are model ids on the wire.
     pub fn operators(&self) -> Vec<String> {
         self.inner.knowledge.snapshot().pack().operators.iter().map(|operator| operator.name.clone()).collect()
+    }
+
+    /// What speaks of a message, best first, as a turn of a new conversation with the first operator sees it. Blocking.
+    ///
+    /// # Errors
+    /// A search that fails.
+    pub fn find(&self, message: &str) -> Result<Vec<Found>, SupportError> {
+        let learned = self.inner.learned.read().clone();
+        let tools = Tools {
+            learned: &learned,
+            embedder: &self.inner.embedder,
+            settings: &self.inner.settings,
+            chat_languages: &self.inner.chat_languages,
+            count: &|_| 0,
+        };
+        turn::find(message, &tools)
     }
 
     /// Starts a turn: everything up to the first generated token. Fixed answers are complete when it returns.
