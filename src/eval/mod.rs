@@ -3,7 +3,7 @@
 //! A *dialogue* (`evals/*.jsonl`) is played turn by turn against the support logic, each time with the transcript
 //! so far and the state of the last turn. [`expect`] compares a turn with what was expected; [`judge`] looks, with
 //! code of its own, for what an answer must never hold: facts that stand nowhere in the pack, and code that differs
-//! from its source.
+//! from its source. [`filters`] measures the entrance filters on labelled sets.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -15,6 +15,7 @@ use crate::llm::ChatMessage;
 use crate::support::{Support, SupportError, TurnRequest};
 
 pub mod expect;
+pub mod filters;
 pub mod judge;
 
 /// How one turn went.

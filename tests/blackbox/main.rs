@@ -14,6 +14,7 @@ mod kb_files;
 mod keys;
 mod lifecycle;
 mod page;
+mod poisoned_pages;
 mod python_client;
 mod raw_chat;
 mod server;
