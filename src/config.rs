@@ -193,6 +193,8 @@ pub struct StoreSettings {
     pub state_dir: PathBuf,
     /// Keep conversations' texts (`true`), or only their outcomes (`false`).
     pub keep_text: bool,
+    /// Mask cards, bank and tax numbers, passports, phones and e-mail addresses in the texts that are kept.
+    pub mask_personal: bool,
 }
 
 impl Default for ServerSettings {
@@ -269,7 +271,7 @@ impl Default for SupportSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { state_dir: "state".into(), keep_text: true }
+        Self { state_dir: "state".into(), keep_text: true, mask_personal: true }
     }
 }
 

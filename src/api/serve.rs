@@ -94,6 +94,7 @@ async fn load(
     };
     let (chat, embedder, knowledge, guard) = blocking?;
     let store = Store::open(&settings.store.state_dir, settings.store.keep_text).await?;
+    let store = store.masking_personal(settings.store.mask_personal);
     let support = {
         let (settings, chat, embedder) = (settings.support.clone(), chat.clone(), embedder.clone());
         let knowledge = knowledge.clone();

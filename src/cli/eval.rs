@@ -4,15 +4,18 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, eval_filters};
 use crate::config::Settings;
 use crate::eval::{self, DialogueResult, questions};
 use crate::support::Support;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EvalArgs {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Only dialogues whose id contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
@@ -36,7 +39,16 @@ pub struct EvalArgs {
     min_answered: f64,
 }
 
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Measure the entrance filters on labelled sets, each beside a plain peer
+    Filters(eval_filters::FiltersArgs),
+}
+
 pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    if let Some(Part::Filters(args)) = &args.part {
+        return eval_filters::run(settings, args);
+    }
     let (support, knowledge) = ask::load(settings)?;
     if let Some(path) = &args.questions {
         return look_up(&support, path, args);

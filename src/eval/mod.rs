@@ -3,8 +3,8 @@
 //! A *dialogue* (`evals/*.jsonl`) is played turn by turn against the support logic, each time with the transcript
 //! so far and the state of the last turn. [`expect`] compares a turn with what was expected; [`judge`] looks, with
 //! code of its own, for what an answer must never hold: facts that stand nowhere in the pack, and code that differs
-//! from its source. [`questions`] looks only at what is found, beside the baseline in [`bm25`]; every counted share
-//! ([`share`]) has its 95 % interval.
+//! from its source. [`questions`] looks only at what is found, beside the baseline in [`bm25`]; [`filters`] measures the
+//! entrance filters on labelled sets; every counted share ([`share`]) has its 95 % interval.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -17,6 +17,7 @@ use crate::support::{Support, SupportError, TurnRequest};
 
 pub mod bm25;
 pub mod expect;
+pub mod filters;
 pub mod judge;
 pub mod questions;
 pub mod share;

@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use super::StoreError;
+use crate::personal;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
@@ -19,6 +20,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     pub(super) pool: SqlitePool,
     pub(super) keep_text: bool,
+    pub(super) mask_personal: bool,
 }
 
 impl Store {
@@ -50,7 +52,18 @@ impl Store {
             MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
             e => failed(e.to_string()),
         })?;
-        Ok(Self { pool, keep_text })
+        Ok(Self { pool, keep_text, mask_personal: false })
+    }
+
+    /// With `true`, cards, phones, addresses and the like are masked in every text that is kept from now on.
+    pub fn masking_personal(mut self, mask: bool) -> Self {
+        self.mask_personal = mask;
+        self
+    }
+
+    /// A text as it is kept.
+    pub(super) fn kept<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        if self.mask_personal { personal::masked(text) } else { text.into() }
     }
 
     /// Writes what is pending and closes the file.

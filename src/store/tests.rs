@@ -93,6 +93,17 @@ async fn without_texts_no_word_reaches_the_file() {
 }
 
 #[tokio::test]
+async fn personal_data_is_masked_in_kept_texts_by_setting_only() {
+    let said = "card 4111 1111 1111 1111, mail a@b.example";
+    for (mask, kept) in [(true, "card [card], mail [email]"), (false, said)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).await.unwrap().masking_personal(mask);
+        store.append(&turn("c1", "shop", said)).await.unwrap();
+        assert_eq!(store.turns("c1").await.unwrap()[0].0, kept);
+    }
+}
+
+#[tokio::test]
 async fn a_plain_clients_next_record_continues_the_group_and_its_history() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), true).await.unwrap();

@@ -3,12 +3,13 @@
 //! Knows no HTTP, no tensors, no SQL. A turn goes one way; each step is a plain function with its own file:
 //!
 //! 1. [`conversation`]: the transcript, its language and state.
-//! 2. [`filter`] (with [`rules`]): spam, gibberish, flood and injection are refused; off-topic and the wrong company
-//!    are answered kindly.
+//! 2. [`filter`] (with [`rules`], [`attack`] and the examples of [`general`]): spam, gibberish, flood and injection are
+//!    refused; off-topic and the wrong company are answered kindly.
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
 //! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*
-//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]).
+//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); [`quarantine`]:
+//!    what of a page may be used at all.
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
@@ -25,6 +26,7 @@ use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 
 pub mod actions;
 pub mod answer;
+pub mod attack;
 pub mod check;
 pub mod conversation;
 mod decide;
@@ -33,6 +35,7 @@ pub mod facts;
 pub mod fences;
 pub mod filter;
 pub mod fit;
+pub mod general;
 pub mod handoff;
 mod learned;
 pub mod lexicon;
@@ -40,6 +43,7 @@ pub mod near;
 pub mod phrases;
 pub mod postings;
 pub mod prompt;
+pub mod quarantine;
 pub mod retrieve;
 pub mod route;
 pub mod rules;

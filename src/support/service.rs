@@ -194,12 +194,7 @@ impl Inner {
             match learnt {
                 Ok(Ok(filters)) => {
                     let mut slot = self.learned.write();
-                    let renewed = Learned {
-                        snapshot: slot.snapshot.clone(),
-                        lexicon: slot.lexicon.clone(),
-                        filters: Arc::new(filters),
-                    };
-                    *slot = Arc::new(renewed);
+                    *slot = Arc::new(Learned::with(slot.snapshot.clone(), Arc::new(filters)));
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the changed filter examples cannot be learnt; the earlier ones stay")

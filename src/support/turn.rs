@@ -12,7 +12,7 @@ use super::lexicon::Lexicon;
 use super::prompt::Grounding;
 use super::retrieve::{self, Query};
 use super::route::{self, Routing};
-use super::wish::{self, Wish};
+use super::wish::Wish;
 use super::{ConversationState, Found, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text};
 use crate::config::SupportSettings;
 use crate::embed::{Embedder, Role};
@@ -124,8 +124,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     };
     let message_vector = vectors.last().map_or(&[][..], |v| v.as_slice());
     let mut verdicts = tools.learned.filters.judge(&conversation.message, message_vector, pack, &evidence);
-    let (learnt, threshold) = tools.learned.filters.wish(&conversation.message, message_vector);
-    let wish = wish::for_person(&conversation.message).weighed(learnt, threshold);
+    let wish = tools.learned.filters.wish(&conversation.message, message_vector);
     verdicts.push(Verdict {
         name: "wants_person".into(),
         score: wish.score,
@@ -263,7 +262,9 @@ pub(super) fn search(
         version: None,
         vector: vector.map(|v| v.as_slice()),
     };
-    let passages = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
+    let found = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
+    let usable = |p: Passage| tools.learned.quarantine.released(&p.chunk).map(|chunk| Passage { chunk, ..p });
+    let passages: Vec<Passage> = found.into_iter().filter_map(usable).collect();
     let findings = fit::findings(query, &passages, &tools.learned.lexicon, &operator.name);
     Ok((passages, findings))
 }
