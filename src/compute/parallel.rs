@@ -181,19 +181,19 @@ fn help(shared: &Shared, asleep: &AtomicBool) {
 }
 
 /// A mutable slice whose parts several threads write at once.
-pub(super) struct SharedOut<'a> {
-    start: *mut f32,
+pub(super) struct SharedOut<'a, T = f32> {
+    start: *mut T,
     len: usize,
-    borrowed: PhantomData<&'a mut [f32]>,
+    borrowed: PhantomData<&'a mut [T]>,
 }
 
 // SAFETY: the value only hands out parts, and `slice`'s contract forbids overlapping ones.
-unsafe impl Sync for SharedOut<'_> {}
+unsafe impl<T: Send> Sync for SharedOut<'_, T> {}
 // SAFETY: as above; the borrow outlives the value.
-unsafe impl Send for SharedOut<'_> {}
+unsafe impl<T: Send> Send for SharedOut<'_, T> {}
 
-impl<'a> SharedOut<'a> {
-    pub(super) fn new(out: &'a mut [f32]) -> Self {
+impl<'a, T> SharedOut<'a, T> {
+    pub(super) fn new(out: &'a mut [T]) -> Self {
         Self { start: out.as_mut_ptr(), len: out.len(), borrowed: PhantomData }
     }
 
@@ -202,7 +202,7 @@ impl<'a> SharedOut<'a> {
     /// # Safety
     /// No two parts in use at the same time may overlap.
     #[allow(clippy::mut_from_ref)]
-    pub(super) unsafe fn slice(&self, from: usize, len: usize) -> &mut [f32] {
+    pub(super) unsafe fn slice(&self, from: usize, len: usize) -> &mut [T] {
         assert!(from <= self.len && len <= self.len - from, "part {from}+{len} of {}", self.len);
         // SAFETY: in range by the line above; not aliased by the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(from), len) }
