@@ -102,6 +102,9 @@ pub trait Backend: Send + Sync + 'static {
     /// Allocates a KV pool. Memory may be taken only as blocks are first written.
     fn kv_pool(&self, shape: KvShape) -> Result<Self::Kv, ComputeError>;
 
+    /// Bytes of one number in a KV pool.
+    fn kv_number_bytes(&self) -> usize;
+
     /// Rows of the table. Tokens are within the table (the caller has checked).
     fn embed_rows(&self, table: &Self::Table, tokens: &[u32]) -> Result<Self::Rows, ComputeError>;
     /// Normalises once, then projects to queries, keys and values.

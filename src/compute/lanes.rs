@@ -4,6 +4,8 @@
 //! instruction set and calls the widest that this CPU has. The plain `f32` (one lane) is the scalar twin that tests
 //! compare with, and what machines without AVX2 run.
 
+use half::f16;
+
 /// A vector of `N` `f32` lanes.
 ///
 /// # Safety
@@ -15,6 +17,8 @@ pub(super) trait Lanes: Copy {
     const ROWS: usize;
     unsafe fn splat(x: f32) -> Self;
     unsafe fn load(from: *const f32) -> Self;
+    /// Half-precision numbers.
+    unsafe fn load_halves(from: *const f16) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -46,6 +50,11 @@ impl Lanes for f32 {
     unsafe fn load(from: *const f32) -> Self {
         // SAFETY: the caller's pointer is valid for one number.
         unsafe { *from }
+    }
+    #[inline(always)]
+    unsafe fn load_halves(from: *const f16) -> Self {
+        // SAFETY: as for `load`.
+        unsafe { *from }.to_f32()
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -103,13 +112,15 @@ impl Lanes for f32 {
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
+    use half::f16;
+
     use super::Lanes;
 
     /// AVX-512F.
     #[derive(Clone, Copy)]
     pub struct Zmm(__m512);
 
-    /// AVX2 with FMA.
+    /// AVX2 with FMA and half-precision conversions.
     #[derive(Clone, Copy)]
     pub struct Ymm(__m256);
 
@@ -125,6 +136,10 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             unsafe { Self(_mm512_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(from: *const f16) -> Self {
+            unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
@@ -190,6 +205,10 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
             unsafe { Self(_mm256_loadu_ps(from)) }
+        }
+        #[inline(always)]
+        unsafe fn load_halves(from: *const f16) -> Self {
+            unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
@@ -264,6 +283,12 @@ pub(super) enum Isa {
     Avx512,
 }
 
+/// AVX2 with what came with it.
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c")
+}
+
 impl Isa {
     /// What this CPU has.
     pub(super) fn widest() -> Self {
@@ -272,7 +297,7 @@ impl Isa {
             if is_x86_feature_detected!("avx512f") {
                 return Isa::Avx512;
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if has_avx2() {
                 return Isa::Avx2;
             }
         }
@@ -285,7 +310,7 @@ impl Isa {
         let mut all = vec![Isa::Scalar];
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if has_avx2() {
                 all.push(Isa::Avx2);
             }
             if is_x86_feature_detected!("avx512f") {
@@ -306,7 +331,7 @@ macro_rules! dispatch {
             unsafe { $kernel::<$crate::compute::lanes::x86::Zmm>($($arg),*) }
         }
         #[cfg(target_arch = "x86_64")]
-        #[target_feature(enable = "avx2,fma")]
+        #[target_feature(enable = "avx2,fma,f16c")]
         unsafe fn avx2($($arg: $ty),*) {
             // SAFETY: this function is only called on CPUs with AVX2 and FMA.
             unsafe { $kernel::<$crate::compute::lanes::x86::Ymm>($($arg),*) }

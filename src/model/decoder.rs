@@ -11,7 +11,7 @@ use super::spec::ModelSpec;
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
 use crate::compute::native::NativeBackend;
-use crate::compute::{Backend, GatedMlp, KvShape, PackedMatrix, Plan, Span};
+use crate::compute::{Backend, Format, GatedMlp, KvShape, PackedMatrix, Plan, Span};
 use crate::config::EngineSettings;
 
 /// A loaded decoder: weights and the KV pool.
@@ -38,6 +38,7 @@ impl Decoder {
     pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
+        let native = || NativeBackend::new(gguf.formats().all(|format| format == Format::F32));
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
             "native" => {
@@ -48,14 +49,14 @@ impl Decoder {
                          engine.device to `cpu` or engine.backend to `auto`"
                     )));
                 }
-                Self::on(NativeBackend::new(), gguf, spec, settings)
+                Self::on(native(), gguf, spec, settings)
             }
             // The device decides, and then whether all weights are in formats that the native backend takes.
             "auto" => {
                 let candle = candle()?;
                 let foreign = gguf.formats().find(|format| !NativeBackend::takes(*format));
                 match foreign {
-                    None if candle.on_cpu() => Self::on(NativeBackend::new(), gguf, spec, settings),
+                    None if candle.on_cpu() => Self::on(native(), gguf, spec, settings),
                     foreign => {
                         if let Some(format) = foreign {
                             tracing::info!("the model has weights in {format:?}: running on the candle backend");
@@ -71,7 +72,7 @@ impl Decoder {
     }
 
     fn on<B: Backend>(backend: B, gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
-        let kv_blocks = kv_blocks(&spec, settings)?;
+        let kv_blocks = kv_blocks(&spec, settings, backend.kv_number_bytes())?;
         let transformer = Box::new(Transformer::load(backend, gguf, &spec, kv_blocks)?);
         Ok(Self { transformer, spec, kv_blocks })
     }
@@ -120,9 +121,9 @@ impl Decoder {
 }
 
 /// How many blocks fit in the memory that the settings give.
-fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings) -> Result<usize, ModelError> {
+fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, number_bytes: usize) -> Result<usize, ModelError> {
     let shape = KvShape { layers: spec.layers, blocks: 1, attention: spec.attention };
-    let block_bytes = 2 * size_of::<f32>() * shape.block_len() * spec.layers;
+    let block_bytes = 2 * number_bytes * shape.block_len() * spec.layers;
     let fit = settings.kv_mib.saturating_mul(1 << 20) / block_bytes;
     let most = spec.context.div_ceil(BLOCK_TOKENS).saturating_mul(settings.max_running.max(1));
     match fit.min(most) {

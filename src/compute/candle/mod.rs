@@ -30,7 +30,7 @@ pub enum CandleKv {
 }
 
 /// The pool in main memory.
-pub struct PagedKvHandle(PagedKv);
+pub struct PagedKvHandle(PagedKv<f32>);
 
 /// The pool in device memory.
 pub struct DeviceKvHandle(DeviceKv);
@@ -107,6 +107,10 @@ impl Backend for CandleBackend {
         })
     }
 
+    fn kv_number_bytes(&self) -> usize {
+        size_of::<f32>()
+    }
+
     fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Tensor, ComputeError> {
         table.rows(tokens, &self.device)
     }
@@ -153,7 +157,11 @@ impl Backend for CandleBackend {
         match kv {
             CandleKv::Cpu(PagedKvHandle(pool)) => {
                 let width = q.dim(1)?;
-                let out = weights::with_slice(q, |q| Ok(pool.attend(layer, q, plan)))?;
+                let out = weights::with_slice(q, |q| {
+                    let mut out = vec![0.0; q.len()];
+                    pool.attend(layer, q, plan, &mut out);
+                    Ok(out)
+                })?;
                 self.rows(out, width)
             }
             CandleKv::Device(DeviceKvHandle(pool)) => pool.attend(layer, q, plan),

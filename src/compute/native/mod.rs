@@ -43,11 +43,29 @@ use super::{Backend, ComputeError, Format, GatedMlp, KvShape, PackedMatrix, Plan
 /// Kernels of our own on the CPU.
 pub struct NativeBackend {
     isa: Isa,
+    exact_kv: bool,
     buffers: Arc<Buffers>,
 }
 
 /// The KV pool.
-pub struct NativeKv(PagedKv);
+pub struct NativeKv(Kv);
+
+enum Kv {
+    /// Half precision, half the memory; what it rounds off is far below what 8-bit activations round off.
+    Half(PagedKv<u16>),
+    /// Single precision, for models whose weights are exact too.
+    Single(PagedKv<f32>),
+}
+
+/// Runs the same on a pool of either precision.
+macro_rules! on_pool {
+    ($kv:expr, $pool:ident => $body:expr) => {
+        match $kv {
+            NativeKv(Kv::Half($pool)) => $body,
+            NativeKv(Kv::Single($pool)) => $body,
+        }
+    };
+}
 
 /// Normalised rows, in the forms that their products take.
 struct Normed {
@@ -56,9 +74,10 @@ struct Normed {
 }
 
 impl NativeBackend {
-    /// The backend with the best instruction set of this CPU.
-    pub fn new() -> Self {
-        Self { isa: Isa::best(), buffers: Arc::default() }
+    /// The backend with the best instruction set of this CPU. Keys and values are kept in half precision, or with
+    /// `exact_kv` in single.
+    pub fn new(exact_kv: bool) -> Self {
+        Self { isa: Isa::best(), exact_kv, buffers: Arc::default() }
     }
 
     /// True where matrices of this format can be held.
@@ -174,12 +193,6 @@ impl NativeBackend {
     }
 }
 
-impl Default for NativeBackend {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 /// Writes a group's sums to `out`, rows of `width`.
 ///
 /// # Safety
@@ -228,7 +241,14 @@ impl Backend for NativeBackend {
     }
 
     fn kv_pool(&self, shape: KvShape) -> Result<NativeKv, ComputeError> {
-        Ok(NativeKv(PagedKv::new(shape)?))
+        Ok(NativeKv(match self.exact_kv {
+            true => Kv::Single(PagedKv::new(shape)?),
+            false => Kv::Half(PagedKv::new(shape)?),
+        }))
+    }
+
+    fn kv_number_bytes(&self) -> usize {
+        if self.exact_kv { size_of::<f32>() } else { size_of::<u16>() }
     }
 
     fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Rows, ComputeError> {
@@ -271,15 +291,15 @@ impl Backend for NativeBackend {
                 passes::norm(self.isa, &before, |head| head, norm, x);
             }
         }
-        let attention = kv.0.shape().attention;
+        let attention = on_pool!(kv, pool => pool.shape().attention);
         rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
-        kv.0.write(layer, &mut k, &v, plan)?;
+        on_pool!(kv, pool => pool.write(layer, &mut k, &v, plan))?;
         Ok(q)
     }
 
     fn paged_attention(&self, q: &Rows, kv: &NativeKv, layer: usize, plan: &Plan<'_>) -> Result<Rows, ComputeError> {
         let mut out = self.buffers.rows(q.count(), q.width());
-        out.copy_from_slice(&kv.0.attend(layer, q, plan));
+        on_pool!(kv, pool => pool.attend(layer, q, plan, &mut out));
         Ok(out)
     }
 
@@ -328,10 +348,10 @@ impl Backend for NativeBackend {
     }
 
     fn export_block(&self, kv: &NativeKv, block: usize) -> Result<Vec<u8>, ComputeError> {
-        kv.0.export(block)
+        on_pool!(kv, pool => pool.export(block))
     }
 
     fn import_block(&self, kv: &mut NativeKv, block: usize, bytes: &[u8]) -> Result<(), ComputeError> {
-        kv.0.import(block, bytes)
+        on_pool!(kv, pool => pool.import(block, bytes))
     }
 }

@@ -6,6 +6,7 @@
 //! was cut into steps, to the last bit.
 
 use super::padded;
+use super::stored::Stored;
 use crate::compute::lanes::{Lanes, exp};
 use crate::compute::parallel::SharedOut;
 use crate::compute::{AttentionShape, BLOCK_TOKENS, Span};
@@ -14,9 +15,9 @@ use crate::compute::{AttentionShape, BLOCK_TOKENS, Span};
 pub(super) const TILE_ROWS: usize = 48;
 
 /// A tile. Row `i` is token `(first + i) / group` of the span, query head `kv_head * group + (first + i) % group`.
-pub(super) struct Item<'a> {
-    pub(super) keys: &'a [f32],
-    pub(super) values: &'a [f32],
+pub(in crate::compute) struct Item<'a, S> {
+    pub(super) keys: &'a [S],
+    pub(super) values: &'a [S],
     pub(super) q: &'a [f32],
     pub(super) out: &'a SharedOut<'a>,
     pub(super) attention: AttentionShape,
@@ -46,7 +47,7 @@ struct Walk<'a> {
 /// # Safety
 /// The CPU must have `L`'s instruction set, and nobody else may use the tile's rows and heads of `out`.
 #[inline(always)]
-pub(super) unsafe fn attend_item<L: Lanes>(item: Item<'_>) {
+pub(super) unsafe fn attend_item<L: Lanes, S: Stored>(item: Item<'_, S>) {
     let AttentionShape { heads, kv_heads, head_dim } = item.attention;
     let group = heads / kv_heads;
     let width = padded(head_dim);
@@ -76,10 +77,10 @@ pub(super) unsafe fn attend_item<L: Lanes>(item: Item<'_>) {
             // SAFETY: passed on from the caller; `i + R <= item.rows`.
             unsafe {
                 i += match item.rows - i {
-                    left if L::ROWS >= 8 && left >= 8 => walk.visit::<L, 8>(i, item.q, keys, values, start),
-                    left if left >= 4 => walk.visit::<L, 4>(i, item.q, keys, values, start),
-                    left if left >= 2 => walk.visit::<L, 2>(i, item.q, keys, values, start),
-                    _ => walk.visit::<L, 1>(i, item.q, keys, values, start),
+                    left if L::ROWS >= 8 && left >= 8 => walk.visit::<L, S, 8>(i, item.q, keys, values, start),
+                    left if left >= 4 => walk.visit::<L, S, 4>(i, item.q, keys, values, start),
+                    left if left >= 2 => walk.visit::<L, S, 2>(i, item.q, keys, values, start),
+                    _ => walk.visit::<L, S, 1>(i, item.q, keys, values, start),
                 };
             }
         }
@@ -98,12 +99,12 @@ impl Walk<'_> {
     /// # Safety
     /// As for [`Lanes`]; `keys` is `[head_dim][32]`, `values` `[32][width]`.
     #[inline(always)]
-    unsafe fn visit<L: Lanes, const R: usize>(
+    unsafe fn visit<L: Lanes, S: Stored, const R: usize>(
         &mut self,
         i: usize,
         q: &[f32],
-        keys: &[f32],
-        values: &[f32],
+        keys: &[S],
+        values: &[S],
         start: usize,
     ) -> usize {
         let filled = self.sees[i + R - 1].saturating_sub(start).min(BLOCK_TOKENS);
@@ -115,13 +116,13 @@ impl Walk<'_> {
         let mut weights = [[0.0f32; BLOCK_TOKENS]; R];
         // SAFETY: the shapes are as promised by the caller.
         unsafe {
-            scores::<L, R>(&q, keys, 1.0 / (head_dim as f32).sqrt(), &mut weights);
+            scores::<L, S, R>(&q, keys, 1.0 / (head_dim as f32).sqrt(), &mut weights);
             for (r, row) in weights.iter_mut().enumerate() {
                 self.weigh::<L>(i + r, row, start);
             }
             // Slots beyond the last seen one may hold anything, even NaN.
             let sums = &mut self.sums[i * self.width..][..R * self.width];
-            mix::<L, R>(&weights, &values[..filled * self.width], self.width, sums);
+            mix::<L, S, R>(&weights, &values[..filled * self.width], self.width, sums);
         }
         R
     }
@@ -183,9 +184,9 @@ impl Walk<'_> {
 /// # Safety
 /// As for [`Lanes`]; `keys` holds `q[r].len() * 32` numbers.
 #[inline(always)]
-unsafe fn scores<L: Lanes, const R: usize>(
+unsafe fn scores<L: Lanes, S: Stored, const R: usize>(
     q: &[&[f32]; R],
-    keys: &[f32],
+    keys: &[S],
     scale: f32,
     weights: &mut [[f32; BLOCK_TOKENS]; R],
 ) {
@@ -196,7 +197,7 @@ unsafe fn scores<L: Lanes, const R: usize>(
             let mut sums = [[L::splat(0.0); 2]; R];
             for d in 0..q[0].len() {
                 let k = keys.as_ptr().add(d * BLOCK_TOKENS + column);
-                let (k0, k1) = (L::load(k), L::load(k.add(L::N)));
+                let (k0, k1) = (S::load::<L>(k), S::load::<L>(k.add(L::N)));
                 for r in 0..R {
                     let a = L::splat(*q[r].get_unchecked(d));
                     sums[r][0] = a.fma(k0, sums[r][0]);
@@ -219,9 +220,9 @@ unsafe fn scores<L: Lanes, const R: usize>(
 /// # Safety
 /// As for [`Lanes`]; `values` holds at most 32 rows of `width` numbers, `sums` `R * width`, and `width` is a multiple of 32.
 #[inline(always)]
-unsafe fn mix<L: Lanes, const R: usize>(
+unsafe fn mix<L: Lanes, S: Stored, const R: usize>(
     weights: &[[f32; BLOCK_TOKENS]; R],
-    values: &[f32],
+    values: &[S],
     width: usize,
     sums: &mut [f32],
 ) {
@@ -234,7 +235,7 @@ unsafe fn mix<L: Lanes, const R: usize>(
                 std::array::from_fn(|r| [L::load(to.add(r * width)), L::load(to.add(r * width + L::N))]);
             for t in 0..values.len() / width {
                 let v = values.as_ptr().add(t * width + column);
-                let (v0, v1) = (L::load(v), L::load(v.add(L::N)));
+                let (v0, v1) = (S::load::<L>(v), S::load::<L>(v.add(L::N)));
                 for r in 0..R {
                     let a = L::splat(weights[r][t]);
                     now[r][0] = a.fma(v0, now[r][0]);

@@ -1,35 +1,37 @@
 //! Attention on CPUs over keys and values in blocks.
 //!
-//! Keys lie `[block][kv head][head_dim][32 tokens]` (so that scores of a block are broadcast-multiply-add over lanes
+//! Numbers are single or half precision ([`Stored`]). Keys lie `[block][kv head][head_dim][32 tokens]` (so that scores of a block are broadcast-multiply-add over lanes
 //! of tokens), values `[block][kv head][32 tokens][padded head_dim]`. How queries walk them is in [`attend`].
 
 mod attend;
+mod stored;
 
-use self::attend::{Item, TILE_ROWS, attend_item};
-use super::lanes::{Isa, dispatch};
+use self::attend::{Item, TILE_ROWS};
+use self::stored::Stored;
+use super::lanes::Isa;
 use super::parallel::{SharedOut, for_each_index};
 use super::{AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeRows};
 
 /// Head sizes are padded to this many numbers where values are stored.
 const PAD: usize = 32;
 
-/// Keys and values of all layers, in `f32`.
-pub(super) struct PagedKv {
+/// Keys and values of all layers, as numbers of type `S`.
+pub(super) struct PagedKv<S> {
     shape: KvShape,
     /// One allocation a layer.
-    keys: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
+    keys: Vec<Vec<S>>,
+    values: Vec<Vec<S>>,
 }
 
-impl PagedKv {
+impl<S: Stored> PagedKv<S> {
     /// Reserves the pool. Pages are taken from the system as blocks are first written.
     ///
     /// # Errors
     /// Where the pool does not fit the address space or memory.
     pub(super) fn new(shape: KvShape) -> Result<Self, ComputeError> {
-        let layer = |len: usize| -> Result<Vec<f32>, ComputeError> {
-            let total = len.checked_mul(shape.blocks).filter(|n| *n < isize::MAX as usize / 4);
-            total.map(|n| vec![0.0f32; n]).ok_or_else(|| ComputeError::Step("the KV pool is too large".into()))
+        let layer = |len: usize| -> Result<Vec<S>, ComputeError> {
+            let total = len.checked_mul(shape.blocks).filter(|n| *n < isize::MAX as usize / size_of::<S>());
+            total.map(|n| vec![S::default(); n]).ok_or_else(|| ComputeError::Step("the KV pool is too large".into()))
         };
         let (keys, values) = (Self::key_len(&shape.attention), Self::value_len(&shape.attention));
         Ok(Self {
@@ -49,7 +51,7 @@ impl PagedKv {
 
     /// Bytes of one block over all layers, as stored.
     pub(super) fn block_bytes(layers: usize, attention: &AttentionShape) -> usize {
-        (Self::key_len(attention) + Self::value_len(attention)) * layers * size_of::<f32>()
+        (Self::key_len(attention) + Self::value_len(attention)) * layers * size_of::<S>()
     }
 
     pub(super) fn shape(&self) -> &KvShape {
@@ -65,33 +67,47 @@ impl PagedKv {
         plan: &Plan<'_>,
     ) -> Result<(), ComputeError> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape.attention;
-        rotate_heads(keys, head_dim, kv_heads, &plan.rope);
         let (key_len, value_len) = (Self::key_len(&self.shape.attention), Self::value_len(&self.shape.attention));
-        for span in &plan.spans {
-            for (offset, row) in span.rows.clone().enumerate() {
-                let (block, slot) = Plan::place(span, span.start + offset);
-                let key_block = block_mut(&mut self.keys[layer], block, key_len)?;
-                let value_block = block_mut(&mut self.values[layer], block, value_len)?;
-                for head in 0..kv_heads {
+        let pieces = pieces(plan, self.shape.blocks)?;
+        let (to_keys, to_values) = (SharedOut::new(&mut self.keys[layer]), SharedOut::new(&mut self.values[layer]));
+        let keys = SharedOut::new(keys);
+        let write = |index: usize| {
+            let (piece, head) = (&pieces[index / kv_heads], index % kv_heads);
+            let head_len = head_dim * BLOCK_TOKENS;
+            let value_width = padded(head_dim);
+            // SAFETY: pieces are of different blocks (or run one after the other), and of different rows.
+            unsafe {
+                let to_keys = to_keys.slice(piece.block * key_len + head * head_len, head_len);
+                let to = piece.block * value_len + head * BLOCK_TOKENS * value_width;
+                let to_values = to_values.slice(to, BLOCK_TOKENS * value_width);
+                for (row, slot) in piece.rows.clone().zip(piece.slot..) {
                     let from = (row * kv_heads + head) * head_dim;
-                    let to = &mut key_block[head * head_dim * BLOCK_TOKENS..][..head_dim * BLOCK_TOKENS];
-                    for (d, key) in keys[from..from + head_dim].iter().enumerate() {
-                        to[d * BLOCK_TOKENS + slot] = *key;
+                    let key = keys.slice(from, head_dim);
+                    plan.rope.rotate(row, key);
+                    for (d, key) in key.iter().enumerate() {
+                        to_keys[d * BLOCK_TOKENS + slot] = S::of(*key);
                     }
-                    let to = (head * BLOCK_TOKENS + slot) * padded(head_dim);
-                    value_block[to..to + head_dim].copy_from_slice(&values[from..from + head_dim]);
+                    let to = &mut to_values[slot * value_width..][..head_dim];
+                    to.iter_mut().zip(&values[from..]).for_each(|(to, value)| *to = S::of(*value));
                 }
             }
+        };
+        let mut written: Vec<usize> = pieces.iter().map(|piece| piece.block).collect();
+        written.sort_unstable();
+        match written.windows(2).all(|pair| pair[0] != pair[1]) && plan.rows > 4 {
+            true => for_each_index(pieces.len() * kv_heads, write),
+            false => (0..pieces.len() * kv_heads).for_each(write),
         }
         Ok(())
     }
 
-    /// Attention of rotated queries `[row][head][head_dim]`, in the same layout.
-    pub(super) fn attend(&self, layer: usize, q: &[f32], plan: &Plan<'_>) -> Vec<f32> {
-        self.attend_on(Isa::widest(), layer, q, plan)
+    /// Attention of rotated queries `[row][head][head_dim]`, into `out` in the same layout.
+    pub(super) fn attend(&self, layer: usize, q: &[f32], plan: &Plan<'_>, out: &mut [f32]) {
+        self.attend_on(Isa::widest(), layer, q, plan, out);
     }
 
-    fn attend_on(&self, isa: Isa, layer: usize, q: &[f32], plan: &Plan<'_>) -> Vec<f32> {
+    fn attend_on(&self, isa: Isa, layer: usize, q: &[f32], plan: &Plan<'_>, out: &mut [f32]) {
+        assert_eq!(q.len(), out.len());
         let attention = self.shape.attention;
         let group = attention.heads / attention.kv_heads;
         let mut items = Vec::new();
@@ -104,8 +120,7 @@ impl PagedKv {
                 }
             }
         }
-        let mut out = vec![0.0f32; q.len()];
-        let shared = SharedOut::new(&mut out);
+        let shared = SharedOut::new(out);
         for_each_index(items.len(), |index| {
             let (span, kv_head, first, rows) = items[index];
             let item = Item {
@@ -120,9 +135,8 @@ impl PagedKv {
                 rows,
             };
             // SAFETY: `isa` is one that this CPU has; items write different rows and heads of `out`.
-            unsafe { dispatch!(isa, attend_item(item: Item<'_>)) }
+            unsafe { S::attend(isa, item) }
         });
-        out
     }
 
     /// The block's numbers of every layer, keys then values, as little-endian bytes.
@@ -131,7 +145,7 @@ impl PagedKv {
         let mut bytes = Vec::with_capacity(Self::block_bytes(self.shape.layers, &self.shape.attention));
         for (keys, values) in self.keys.iter().zip(&self.values) {
             for part in [block_ref(keys, block, key_len)?, block_ref(values, block, value_len)?] {
-                part.iter().for_each(|x| bytes.extend_from_slice(&x.to_le_bytes()));
+                part.iter().for_each(|x| x.push(&mut bytes));
             }
         }
         Ok(bytes)
@@ -147,7 +161,7 @@ impl PagedKv {
             )));
         }
         let (key_len, value_len) = (Self::key_len(&self.shape.attention), Self::value_len(&self.shape.attention));
-        let mut numbers = bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        let mut numbers = bytes.chunks_exact(size_of::<S>()).map(S::read);
         for (keys, values) in self.keys.iter_mut().zip(&mut self.values) {
             for part in [block_mut(keys, block, key_len)?, block_mut(values, block, value_len)?] {
                 part.iter_mut().zip(&mut numbers).for_each(|(to, x)| *to = x);
@@ -161,12 +175,12 @@ fn padded(head_dim: usize) -> usize {
     head_dim.next_multiple_of(PAD)
 }
 
-fn block_ref(layer: &[f32], block: usize, len: usize) -> Result<&[f32], ComputeError> {
+fn block_ref<S>(layer: &[S], block: usize, len: usize) -> Result<&[S], ComputeError> {
     let blocks = layer.len() / len;
     layer.get(block * len..(block + 1) * len).ok_or_else(|| out_of_pool(block, blocks))
 }
 
-fn block_mut(layer: &mut [f32], block: usize, len: usize) -> Result<&mut [f32], ComputeError> {
+fn block_mut<S>(layer: &mut [S], block: usize, len: usize) -> Result<&mut [S], ComputeError> {
     let blocks = layer.len() / len;
     layer.get_mut(block * len..(block + 1) * len).ok_or_else(|| out_of_pool(block, blocks))
 }
@@ -177,11 +191,46 @@ fn out_of_pool(block: usize, blocks: usize) -> ComputeError {
 
 /// Rotates every head of every row (`[row][heads][head_dim]`).
 pub(super) fn rotate_heads(x: &mut [f32], head_dim: usize, heads: usize, rope: &RopeRows) {
-    for (row, x) in x.chunks_exact_mut(heads * head_dim).enumerate() {
-        for head in x.chunks_exact_mut(head_dim) {
-            rope.rotate(row, head);
+    let width = heads * head_dim;
+    let rows = x.len() / width;
+    let step = (ROTATED / width).max(1);
+    let shared = SharedOut::new(x);
+    for_each_index(rows.div_ceil(step), |piece| {
+        for row in piece * step..rows.min((piece + 1) * step) {
+            // SAFETY: every row is one piece's alone.
+            let row_heads = unsafe { shared.slice(row * width, width) };
+            row_heads.chunks_exact_mut(head_dim).for_each(|head| rope.rotate(row, head));
+        }
+    });
+}
+
+/// Numbers that are rotated in one piece of work.
+const ROTATED: usize = 8 * 1024;
+
+/// The rows of a step that go to one block.
+struct Piece {
+    block: usize,
+    /// Where the first of them goes in the block.
+    slot: usize,
+    rows: std::ops::Range<usize>,
+}
+
+/// Cuts a step's rows by the blocks of a pool of `blocks` that they go to.
+fn pieces(plan: &Plan<'_>, blocks: usize) -> Result<Vec<Piece>, ComputeError> {
+    let mut pieces = Vec::with_capacity(plan.spans.len() + plan.rows / BLOCK_TOKENS);
+    for span in &plan.spans {
+        let mut row = span.rows.start;
+        while row < span.rows.end {
+            let (block, slot) = Plan::place(span, span.start + row - span.rows.start);
+            if block >= blocks {
+                return Err(out_of_pool(block, blocks));
+            }
+            let end = span.rows.end.min(row + BLOCK_TOKENS - slot);
+            pieces.push(Piece { block, slot, rows: row..end });
+            row = end;
         }
     }
+    Ok(pieces)
 }
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ fn random(rng: &mut StdRng, len: usize) -> Vec<f32> {
 }
 
 /// A pool, a sequence's keys and values in it, and its block table in random order.
-struct Sequence {
-    kv: PagedKv,
+struct Sequence<S> {
+    kv: PagedKv<S>,
     rope: Rope,
     keys: Vec<f32>,
     values: Vec<f32>,
@@ -22,7 +22,7 @@ struct Sequence {
     tokens: usize,
 }
 
-fn sequence(rng: &mut StdRng, attention: AttentionShape, tokens: usize) -> Sequence {
+fn sequence<S: Stored>(rng: &mut StdRng, attention: AttentionShape, tokens: usize) -> Sequence<S> {
     let count = tokens.div_ceil(BLOCK_TOKENS);
     let mut blocks: Vec<u32> = (0..count as u32 + 3).collect();
     blocks.shuffle(rng);
@@ -40,7 +40,7 @@ fn sequence(rng: &mut StdRng, attention: AttentionShape, tokens: usize) -> Seque
     }
 }
 
-impl Sequence {
+impl<S: Stored> Sequence<S> {
     /// Runs tokens `from..to` as one step.
     fn step(&mut self, isa: Isa, from: usize, to: usize) -> Vec<f32> {
         let AttentionShape { heads, kv_heads, head_dim } = self.kv.shape.attention;
@@ -50,7 +50,9 @@ impl Sequence {
         self.kv.write(0, &mut self.keys[a..b].to_vec(), &self.values[a..b], &plan).unwrap();
         let mut q = self.q[from * heads * head_dim..to * heads * head_dim].to_vec();
         rotate_heads(&mut q, head_dim, heads, &plan.rope);
-        self.kv.attend_on(isa, 0, &q, &plan)
+        let mut out = vec![f32::NAN; q.len()];
+        self.kv.attend_on(isa, 0, &q, &plan, &mut out);
+        out
     }
 
     /// The definition of attention, in `f64`, for the last token.
@@ -86,17 +88,23 @@ fn random_shape(rng: &mut StdRng) -> AttentionShape {
 
 #[test]
 fn attention_of_random_shapes_matches_the_definition_on_every_instruction_set() {
+    compare_with_the_definition::<f32>(1e-5);
+    // A half-precision number has 11 bits.
+    compare_with_the_definition::<u16>(2e-3);
+}
+
+fn compare_with_the_definition<S: Stored>(tolerance: f64) {
     let mut rng = StdRng::seed_from_u64(11);
     for _ in 0..12 {
         let attention = random_shape(&mut rng);
         let tokens = rng.random_range(1..150);
-        let mut sequence = sequence(&mut rng, attention, tokens);
+        let mut sequence = sequence::<S>(&mut rng, attention, tokens);
         let expected = sequence.plain();
         for isa in Isa::all() {
             let out = sequence.step(isa, 0, tokens);
             let last = &out[out.len() - expected.len()..];
             for (got, expected) in last.iter().zip(&expected) {
-                assert!((*got as f64 - expected).abs() < 1e-5, "{isa:?} {attention:?} {tokens}: {got} {expected}");
+                assert!((*got as f64 - expected).abs() < tolerance, "{isa:?} {attention:?} {tokens}: {got} {expected}");
             }
         }
     }
@@ -107,7 +115,7 @@ fn a_prompt_gives_the_same_bits_in_one_step_and_in_chunks() {
     let mut rng = StdRng::seed_from_u64(12);
     for _ in 0..6 {
         let attention = random_shape(&mut rng);
-        let mut sequence = sequence(&mut rng, attention, 131);
+        let mut sequence = sequence::<u16>(&mut rng, attention, 131);
         let whole = sequence.step(Isa::widest(), 0, 131);
         let mut chunks = sequence.step(Isa::widest(), 0, 16);
         for (from, to) in [(16, 49), (49, 50), (50, 128), (128, 131)] {
@@ -121,7 +129,7 @@ fn a_prompt_gives_the_same_bits_in_one_step_and_in_chunks() {
 fn an_exported_block_comes_back_into_another_block() {
     let mut rng = StdRng::seed_from_u64(13);
     let attention = AttentionShape { heads: 4, kv_heads: 2, head_dim: 20 };
-    let mut sequence = sequence(&mut rng, attention, 40);
+    let mut sequence = sequence::<u16>(&mut rng, attention, 40);
     let before = sequence.step(Isa::widest(), 0, 40);
     let bytes = sequence.kv.export(sequence.blocks[0] as usize).unwrap();
     let spare = (0..5).find(|b| !sequence.blocks.contains(b)).unwrap();
