@@ -61,7 +61,7 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
         println!("{done:>4}/{all}  {}  {}", if result.correct { "ok   " } else { "WRONG" }, result.id);
         result.faults.iter().for_each(|fault| println!("             {fault}"));
     };
-    let public_url = ask::public_url(settings);
+    let public_url = settings.server.public_url_at(settings.server.port);
     let report = super::block_on(async { Ok(eval::run(&support, &dialogues, &public_url, &mut progress).await?) })?;
     let share = |part: usize, all: usize| if all == 0 { 1.0 } else { part as f64 / all as f64 };
     let correct = share(report.correct(), all);

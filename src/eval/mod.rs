@@ -187,6 +187,7 @@ async fn replay(
             channel: dialogue.channel.clone(),
             audience: dialogue.audience.clone(),
             conversation_id: format!("eval-{}", dialogue.id),
+            group_id: format!("eval-{}", dialogue.id),
             state: state.take(),
             messages_last_minute: 1,
             public_url: public_url.to_string(),
@@ -207,7 +208,7 @@ async fn replay(
         result.turns.push(TurnResult {
             user: expected.user.clone(),
             answer: answer.clone(),
-            action: expect::action_name(outcome.action).into(),
+            action: outcome.action.name().into(),
             kind: outcome.kind.clone(),
             reason: outcome.reason.clone(),
             operator: outcome.operator.clone(),

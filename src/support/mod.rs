@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::kb::SourceKind;
-use crate::llm::{ChatMessage, LlmError, SamplingParams, Usage};
+use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 
 pub mod actions;
 pub mod answer;
@@ -69,12 +69,14 @@ pub struct TurnRequest {
     pub audience: Option<String>,
     /// Salt of the prefix cache, id in records.
     pub conversation_id: String,
+    /// What figures count as one conversation: the versions of an instruction are shared out by it.
+    pub group_id: String,
     /// State after the last turn; `None`: derive it from the transcript (plain clients).
     pub state: Option<ConversationState>,
     /// Messages of this conversation in the last minute, where known.
     pub messages_last_minute: usize,
-    /// The client's own wishes; `None`: the operator's settings.
-    pub sampling: Option<SamplingParams>,
+    /// The client's own wishes; the operator's settings stand where it says nothing.
+    pub sampling: SamplingWishes,
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
     /// Base for absolute URLs of images and articles, e.g. `http://127.0.0.1:8080`.
@@ -108,13 +110,25 @@ pub enum Action {
     Human,
 }
 
+impl Action {
+    /// Its word on the wire and in a pack's expectations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Answer => "answer",
+            Action::Clarify => "clarify",
+            Action::Handoff => "handoff",
+            Action::Filtered => "filtered",
+            Action::Human => "human",
+        }
+    }
+}
+
 /// Text as it may be shown, then the outcome.
 #[derive(Debug)]
 pub enum TurnEvent {
     /// Checked text, in order; concatenated it is the whole answer.
     Text(String),
     Done(Box<TurnOutcome>),
-    Failed(SupportError),
 }
 
 /// A source of an answer.

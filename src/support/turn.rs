@@ -138,7 +138,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     let wrong_company = fired("wrong_company") && !wish.is_wish();
 
     let (operator, why) = route(request, pack, &conversation, wrong_company)?;
-    let version = route::version(operator, &request.conversation_id, version_before(&conversation.state, operator));
+    let version = route::version(operator, &request.group_id, version_before(&conversation.state, operator));
     let state = ConversationState {
         operator: Some(operator.name.clone()),
         operator_version: Some(version.clone()),
