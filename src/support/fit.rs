@@ -104,7 +104,7 @@ const NOT_FOUND: f32 = 0.1;
 const BY_VECTOR: f32 = 0.55;
 
 /// What a fit loses where the rarest word of the question is not spoken of at all; less where vectors were compared.
-const MISSING: f32 = 0.3;
+const MISSING: f32 = 0.15;
 const MISSING_WITH_VECTOR: f32 = 0.1;
 
 /// Fits of what a search found, and of all FAQ questions and pages by their words.
