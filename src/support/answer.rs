@@ -4,7 +4,7 @@ use super::fences;
 use super::fit::{Candidate, Findings, has_code, has_image};
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
-use super::text;
+use super::{sound, text};
 use crate::kb::Chunk;
 
 /// How a turn is answered.
@@ -37,6 +37,8 @@ pub const NEAR: f32 = 0.42;
 /// The same for a find that stands out from all others by this much.
 const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
+/// Fit from which an image is shown to whoever asks for one.
+const PICTURE: f32 = 0.25;
 /// Fits closer than this are equal.
 const TIE: f32 = 0.06;
 
@@ -143,7 +145,7 @@ fn shows(candidate: &Candidate, query: &Query) -> bool {
 
 /// What shows an image: the best fitting FAQ entry, passage or place that has one.
 fn picture(findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
-    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= 0.35;
+    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= PICTURE;
     let best = findings.questions.iter().chain(&findings.articles).filter(shows).max_by(|a, b| a.fit.total_cmp(&b.fit));
     let with_image =
         |(i, fit): &&(usize, f32)| *fit >= 0.6 && lexicon.places.get(*i).is_some_and(|p| p.entry.image.is_some());
@@ -166,7 +168,9 @@ fn tie(query: &Query, first: &Candidate, all: &[Candidate], lexicon: &Lexicon) -
         let mut names: Vec<&str> = candidate.own_names.iter().filter_map(|n| lexicon.written(n)).collect();
         names.sort();
         let option = names.join(" ");
-        if !options.contains(&option) {
+        // "Телеграме" and "Telegram" are one name.
+        let heard = |name: &str| sound::of(&text::stem(&text::fold(name)));
+        if !options.iter().any(|o| heard(o) == heard(&option)) {
             options.push(option);
         }
     }

@@ -103,6 +103,10 @@ const NOT_FOUND: f32 = 0.1;
 /// Weight of the vectors where there are any.
 const BY_VECTOR: f32 = 0.55;
 
+/// What a fit loses where the rarest word of the question is not spoken of at all; less where vectors were compared.
+const MISSING: f32 = 0.15;
+const MISSING_WITH_VECTOR: f32 = 0.1;
+
 /// Fits of what a search found, and of all FAQ questions and pages by their words.
 pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str) -> Findings {
     let mine = |c: &Chunk| c.lang == query.lang && c.operator.as_deref().is_none_or(|o| o == operator);
@@ -201,6 +205,7 @@ fn question_fit(
             fit = fit.max(0.95);
         }
         let mut doubts = Vec::new();
+        fit *= 1.0 - missing * if like.is_some() { MISSING_WITH_VECTOR } else { MISSING };
         doubt(&mut fit, &mut doubts, query, wording, names, sheet);
         if like.is_none() {
             few_words(&mut fit, &mut doubts, query, &spoken);
@@ -220,9 +225,13 @@ fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option
     let spoken = query.terms.parts_in(&sheet.all);
     let said = query.terms.share(&spoken);
     let asked = query.terms.share(&query.terms.parts(&sheet.head));
-    let answered = query.terms.share_of_other(&sheet.head, lexicon);
+    // A section is about its own heading more than about its page's title.
+    let own = chunk.headings.last().map_or(0.0, |_| query.terms.share_of_other(&sheet.own_head, lexicon));
+    let answered = query.terms.share_of_other(&sheet.head, lexicon).max(own);
     let mut fit = blend(like, 0.6 * said + 0.2 * asked + 0.2 * answered);
     let mut doubts = Vec::new();
+    let missing = query.terms.heaviest_missing(&spoken);
+    fit *= 1.0 - missing * if like.is_some() { MISSING_WITH_VECTOR } else { MISSING };
     doubt(&mut fit, &mut doubts, query, &sheet.head, &sheet.head_names, sheet);
     if like.is_none() {
         few_words(&mut fit, &mut doubts, query, &spoken);
@@ -235,7 +244,7 @@ fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option
         doubts.push("in another language");
     }
     let own_names = sheet.head_names.difference(&query.names).cloned().collect();
-    let evidence = Evidence { said, asked, answered, missing: query.terms.heaviest_missing(&spoken), like };
+    let evidence = Evidence { said, asked, answered, missing, like };
     Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 
@@ -276,7 +285,7 @@ fn doubt(
         *fit *= 0.5;
         doubts.push("about another name");
     } else if absent {
-        *fit *= 0.75;
+        *fit *= 0.6;
         doubts.push("does not name what is asked about");
     } else if missing && extra {
         *fit *= 0.85;
@@ -284,6 +293,11 @@ fn doubt(
     } else if extra && !missing {
         *fit *= 0.92;
         doubts.push("about one name in particular");
+    }
+    // What nobody here writes of ("magento") is not what has a name of its own here.
+    if query.strangers.is_empty() && extra && !missing && query.terms.has_unknown() {
+        *fit *= 0.6;
+        doubts.push("the question has an unknown word, this a name");
     }
     if !query.strangers.is_empty() {
         *fit *= if extra { 0.6 } else { 0.85 };
@@ -321,7 +335,7 @@ fn place_fit(query: &Query, place: &Place, lexicon: &Lexicon) -> f32 {
                 "меню",
                 "раздел",
                 "вкладк",
-                "экра",
+                "экр",
                 "найт",
                 "находят",
                 "наход",

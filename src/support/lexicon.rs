@@ -45,6 +45,8 @@ pub struct Sheet {
     pub all: HashSet<String>,
     /// Content stems of title and headings.
     pub head: Vec<String>,
+    /// Content stems of its own heading, the last one.
+    pub own_head: Vec<String>,
     /// Folded names in title and headings.
     pub head_names: HashSet<String>,
     /// Folded words of all that it says.
@@ -249,6 +251,7 @@ impl Sheet {
         Self {
             all: text::content_stems(&everything).into_iter().collect(),
             head: text::content_stems(&format!("{} {}", chunk.title, chunk.headings.join(" "))),
+            own_head: chunk.headings.last().map(|h| text::content_stems(h)).unwrap_or_default(),
             head_names: HashSet::new(),
             words: text::words(&text::fold(&everything)).into_iter().map(str::to_string).collect(),
         }

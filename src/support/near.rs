@@ -14,6 +14,8 @@ pub struct Terms {
     stems: Vec<String>,
     weights: Vec<f32>,
     total: f32,
+    /// Some term is neither a word of the pack nor related to one.
+    unknown: bool,
     /// Stem of another text -> terms that it covers (index, part).
     covers: HashMap<String, Vec<(usize, f32)>>,
 }
@@ -49,6 +51,7 @@ impl Terms {
             }
         }
         for (stem, kin) in terms.stems.iter().zip(kin) {
+            terms.unknown |= !lexicon.has_stem(stem) && kin.is_empty();
             terms.weights.push(match (lexicon.has_stem(stem), kin.len()) {
                 (true, _) => lexicon.rarity(stem),
                 (false, 0) => UNKNOWN,
@@ -57,6 +60,11 @@ impl Terms {
         }
         terms.total = terms.weights.iter().sum();
         terms
+    }
+
+    /// True where a term is neither a word of the pack nor related to one.
+    pub fn has_unknown(&self) -> bool {
+        self.unknown
     }
 
     /// Weight of a term: how rare its word is.

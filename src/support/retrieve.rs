@@ -72,7 +72,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     Query {
         terms: Terms::of(&words, &stems, lexicon),
         stems,
-        names: lexicon.subjects_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
+        names: subjects(&words, lexicon, company),
         strangers: strangers(&words, lexicon),
         lang: conversation.lang.clone(),
         intent: if follows_up {
@@ -86,10 +86,20 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     }
 }
 
-/// The company's own name and products name no particular thing in a question.
+/// What a question is about by name: names that pages are about, and codes that the pack knows ("LC-101").
+fn subjects(words: &str, lexicon: &Lexicon, company: &Company) -> HashSet<String> {
+    let folded = text::fold(words);
+    let is_code = |w: &&str| {
+        w.chars().any(|c| c.is_ascii_digit()) && w.chars().any(|c| c.is_ascii_alphabetic()) && lexicon.knows(w)
+    };
+    let codes = text::words(&folded).into_iter().filter(is_code).map(str::to_string);
+    let names = lexicon.subjects_in(words).into_iter().filter(|n| !company_word(n, company));
+    names.chain(codes).collect()
+}
+
+/// The company's own name names no particular thing in a question.
 fn company_word(folded: &str, company: &Company) -> bool {
-    let own = |name: &str| text::words(&text::fold(name)).contains(&folded);
-    own(&company.name) || company.products.iter().any(|p| own(p))
+    text::words(&text::fold(&company.name)).contains(&folded)
 }
 
 fn subject_words(message: &str) -> usize {
@@ -198,7 +208,7 @@ const PLACE: &str = "where|where's|wheres|find the|locate|which menu|which secti
     где|куда|в каком разделе|в каком меню|в каком месте|на какой вкладке|как найти|как попасть|не могу найти|не нахожу|can't find|cannot find|как зайти в|путь к";
 const NOT_PLACE: &str = "where are your servers|data stored|сервер*|where is lumichat|хранятся|хранится";
 const CODE: &str = "code|snippet|script for|example code|sample code|curl|код|кода|коде|скрипт для|сниппет*|пример запроса|пример кода|фрагмент*|пример на|листинг|конфиг*|config|\
-    which line|what line|which php|what php|which liquid|html for|header line";
+    which line|what line|sample|an example|show example*|пример|примеры|образец|which php|what php|which liquid|html for|header line";
 const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
     status code*|recovery code*|six digit*|код из приложения";
 const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";
@@ -227,17 +237,7 @@ fn names_the_form(stem: &str, intent: Intent) -> bool {
         || (intent.place
             && matches!(
                 stem,
-                "find"
-                    | "menu"
-                    | "click"
-                    | "place"
-                    | "section"
-                    | "найт"
-                    | "мен"
-                    | "раздел"
-                    | "нажа"
-                    | "мест"
-                    | "наход"
+                "find" | "menu" | "click" | "place" | "section" | "найт" | "мен" | "раздел" | "наж" | "мест" | "наход"
             ))
 }
 

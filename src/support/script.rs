@@ -78,7 +78,12 @@ pub fn by_sound(text: &str) -> String {
     let mut rest = lowered.as_str();
     let mut out = String::with_capacity(text.len() * 2);
     while let Some(first) = rest.chars().next() {
-        match SPELT.iter().find(|(spelt, _)| rest.starts_with(spelt)) {
+        // "uy" is one sound at a word's end, and two in "nuyu".
+        let before_vowel = |spelt: &str| {
+            let glides = spelt.len() == 2 && spelt.ends_with('y') && spelt.starts_with(['a', 'e', 'i', 'o', 'u', 'y']);
+            glides && rest[spelt.len()..].starts_with(['a', 'e', 'o', 'u'])
+        };
+        match SPELT.iter().find(|(spelt, _)| rest.starts_with(spelt) && !before_vowel(spelt)) {
             Some((spelt, sound)) => {
                 out.push_str(sound);
                 rest = &rest[spelt.len()..];
@@ -123,6 +128,7 @@ pub fn sound_key(folded: &str) -> String {
             'д' if voiceless => 'т',
             'ж' if voiceless => 'ш',
             'з' if voiceless => 'с',
+            'с' if letters.get(at + 1).is_some_and(|next| "бдгзж".contains(*next)) => 'з',
             other => *other,
         };
         if !out.ends_with(heard) {
@@ -150,7 +156,8 @@ mod tests {
 
     #[test]
     fn misspellings_by_ear_sound_alike() {
-        for (a, b) in [("виджет", "виджит"), ("лежит", "лижит"), ("пароль", "пороль"), ("сервис", "сервиз")]
+        for (a, b) in
+            [("виджет", "виджит"), ("лежит", "лижит"), ("пароль", "пороль"), ("сервис", "сервиз"), ("сбой", "збой")]
         {
             assert_eq!(sound_key(a), sound_key(b));
         }

@@ -88,7 +88,7 @@ impl Speller {
 
     /// The message as it was most likely meant.
     pub fn read(&self, message: &str, lexicon: &Lexicon) -> Reading {
-        let (message, other_alphabet) = match self.in_other_alphabet(message) {
+        let (message, other_alphabet) = match self.in_other_alphabet(message, lexicon) {
             Some(meant) => (meant, true),
             None => (message.to_string(), false),
         };
@@ -143,11 +143,15 @@ impl Speller {
     /// The nearest known word of an unknown one.
     fn nearest(&self, folded: &str) -> Option<&str> {
         let length = folded.chars().count();
-        if length < SHORTEST || !is_spelt(folded) {
+        // English words of few letters, and any of three, are too near to one another.
+        if length < SHORTEST - 1 || (folded.is_ascii() && length < SHORTEST + 2) || !is_spelt_word(folded) {
             return None;
         }
         let sound = script::sound_key(folded);
-        let limit = if length >= 8 { 2 } else { 1 };
+        let limit = match (folded.is_ascii(), length) {
+            (true, 0..=9) | (false, 0..=7) => 1,
+            _ => 2,
+        };
         let mut best: Option<(f32, std::cmp::Reverse<u32>, &str)> = None;
         let mut seen = HashSet::new();
         for at in deletions(&sound).filter_map(|key| self.deletions.get(&key)).flatten() {
@@ -157,9 +161,12 @@ impl Speller {
             }
             let Some(by_sound) = text::edit_distance(&sound, &entry.sound, limit) else { continue };
             let Some(by_letter) = text::edit_distance(folded, &entry.word, 3) else { continue };
+            if length < SHORTEST && by_sound > 0 {
+                continue;
+            }
             let same_start = folded.chars().next() == entry.word.chars().next();
             // A short word has many neighbours: only what sounds the same, or differs in one letter after the first.
-            if length <= 5 && by_sound > 0 && (by_letter > 1 || !same_start) {
+            if by_sound > 0 && ((length <= 5 && by_letter > 1) || ((length <= 5 || by_sound > 1) && !same_start)) {
                 continue;
             }
             let cost = by_sound as f32 + 0.3 * by_letter as f32 + if same_start { 0.0 } else { 0.5 };
@@ -184,16 +191,23 @@ impl Speller {
     }
 
     /// A reading in the other alphabet, where the message has hardly a word as it stands.
-    fn in_other_alphabet(&self, message: &str) -> Option<String> {
+    fn in_other_alphabet(&self, message: &str, lexicon: &Lexicon) -> Option<String> {
         let prose = text::without_code(message);
         let (mut cyrillic, mut latin) = (0, 0);
         for c in prose.chars().filter(|c| c.is_alphabetic()) {
             if matches!(c, '\u{400}'..='\u{4ff}') { cyrillic += 1 } else { latin += 1 }
         }
+        // The pack's own names are Latin in either alphabet.
+        let read = |by: fn(&str) -> String| -> String {
+            let is_name =
+                |token: &str| lexicon.is_name(&text::fold(token.trim_matches(|c: char| !c.is_alphanumeric())));
+            let token = |t: &str| if is_name(t) || !is_prose(t.trim_end()) { t.to_string() } else { by(t) };
+            message.split_inclusive(char::is_whitespace).map(token).collect()
+        };
         let readings: Vec<String> = if latin > cyrillic && self.reads_russian {
-            vec![script::on_cyrillic_keys(message), script::by_sound(message)]
+            vec![read(script::on_cyrillic_keys), read(script::by_sound)]
         } else if cyrillic > 0 && latin == 0 && self.reads_english {
-            vec![script::on_latin_keys(message)]
+            vec![read(script::on_latin_keys)]
         } else {
             return None;
         };
@@ -221,7 +235,11 @@ impl Speller {
 
 /// Words of letters only can be misspelt; codes and versions cannot.
 fn is_spelt(word: &str) -> bool {
-    word.chars().count() >= SHORTEST && word.chars().all(|c| c.is_alphabetic() || c == '\'')
+    word.chars().count() >= SHORTEST && is_spelt_word(word)
+}
+
+fn is_spelt_word(word: &str) -> bool {
+    word.chars().all(|c| c.is_alphabetic() || c == '\'')
 }
 
 /// Addresses, paths, tags and code are no prose: their letters stay.

@@ -219,7 +219,7 @@ fn route<'p>(
 
 /// Sentences of a long message that have a subject of their own: each is looked up for itself, too.
 fn parts_of(query: &Query, conversation: &Conversation) -> Vec<String> {
-    const LONG: usize = 12;
+    const LONG: usize = 6;
     const MOST: usize = 5;
     if query.stems.len() <= LONG {
         return Vec::new();
