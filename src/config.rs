@@ -3,6 +3,7 @@
 //! Precedence, weakest first: the defaults written here, `firstline.toml` in the working directory
 //! (or `--config FILE`), environment variables `FIRSTLINE_<SECTION>__<FIELD>`, command-line flags.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use figment::Figment;
@@ -37,6 +38,14 @@ pub struct ServerSettings {
     pub keys: Vec<ApiKey>,
     /// Listen on a public address without any key.
     pub allow_open: bool,
+    /// Serve HTTPS with this certificate chain (PEM) ...
+    pub tls_cert: Option<PathBuf>,
+    /// ... and its private key (PEM).
+    pub tls_key: Option<PathBuf>,
+    /// Origins of web pages that may call the API from a browser (`https://shop.example`), or `*` alone.
+    pub cors_origins: Vec<String>,
+    /// How long a client may take for the TLS handshake, and for a request's headers, in seconds.
+    pub header_timeout_s: u64,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// Longest a request may take, in seconds, from its arrival to its last token.
@@ -49,6 +58,28 @@ pub struct ServerSettings {
     pub max_message_chars: usize,
     /// Most texts in one embeddings request.
     pub max_embedding_inputs: usize,
+}
+
+impl ServerSettings {
+    /// True where only this machine can reach the address.
+    pub fn is_loopback(&self) -> bool {
+        let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Base of the links in answers, without a slash at its end, for a server that listens on `port`. An address that
+    /// means "everywhere" is no place to send anybody: there it is this machine's own.
+    pub fn public_url_at(&self, port: u16) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_string();
+        }
+        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        match self.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{port}"),
+            Ok(IpAddr::V6(ip)) => format!("{scheme}://[{ip}]:{port}"),
+            _ => format!("{scheme}://{}:{port}", self.host),
+        }
+    }
 }
 
 /// One API key and what it may do.
@@ -92,12 +123,14 @@ pub struct ModelSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct EngineSettings {
-    /// `candle` (the reference). A faster `native` backend is to come.
+    /// `auto` (`native` on a CPU, `candle` on CUDA and for formats that `native` does not take), `native` (packed
+    /// weights and kernels of our own, CPU only) or `candle` (the reference).
     pub backend: String,
     /// `auto`, `cpu` or `cuda`.
     pub device: String,
-    /// How weights are held: `auto`, `quantized` (as in the file) or `dense` (widened to F32 at load: on CPUs
-    /// several times faster to read a prompt where candle has no fast kernel for the format, at 4 bytes a weight).
+    /// How the `candle` backend holds weights: `auto`, `quantized` (as in the file) or `dense` (widened to F32 at load:
+    /// on CPUs several times faster to read a prompt where candle has no fast kernel for the format, at 4 bytes a
+    /// weight).
     pub weights: String,
     /// Longest prompt plus answer, in tokens. 0: what the model was trained for.
     pub context_tokens: usize,
@@ -172,6 +205,10 @@ impl Default for ServerSettings {
             public_url: None,
             keys: Vec::new(),
             allow_open: false,
+            tls_cert: None,
+            tls_key: None,
+            cors_origins: Vec::new(),
+            header_timeout_s: 15,
             max_body_bytes: 2 << 20,
             request_timeout_s: 300,
             shutdown_grace_s: 30,
@@ -198,7 +235,7 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            backend: "candle".into(),
+            backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,
@@ -269,4 +306,20 @@ pub enum ConfigError {
     Missing(PathBuf),
     #[error("the configuration is not valid: {0}")]
     Invalid(Box<figment::Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_the_public_url_or_to_where_the_server_listens() {
+        let url = |host: &str| ServerSettings { host: host.into(), ..ServerSettings::default() }.public_url_at(81);
+        assert_eq!(url("127.0.0.1"), "http://127.0.0.1:81");
+        assert_eq!(url("0.0.0.0"), "http://127.0.0.1:81");
+        assert_eq!(url("[::1]"), "http://[::1]:81");
+        assert_eq!(url("localhost"), "http://localhost:81");
+        let set = ServerSettings { public_url: Some("https://help.example/".into()), ..ServerSettings::default() };
+        assert_eq!(set.public_url_at(81), "https://help.example");
+    }
 }

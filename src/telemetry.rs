@@ -144,6 +144,18 @@ pub fn prometheus() -> &'static PrometheusHandle {
     })
 }
 
+/// How often samples are folded into their histograms.
+const UPKEEP: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Folds samples away also where nobody ever asks for `/metrics`: unfolded they would pile up. Never returns.
+pub async fn keep_metrics_small() {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        prometheus().run_upkeep();
+    }
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!(name::RUNNING, "Sequences in the running batch.");

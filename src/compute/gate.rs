@@ -19,10 +19,15 @@ fn silu_times_on(isa: Isa, gate: &mut [f32], up: &[f32]) {
         let here = PIECE.min(len - from);
         // SAFETY: pieces do not overlap.
         let gate = unsafe { shared.slice(from, here) };
-        let up = &up[from..from + here];
-        // SAFETY: `isa` is one that this CPU has.
-        unsafe { dispatch!(isa, silu_piece(gate: &mut [f32], up: &[f32])) }
+        silu_times_slice(isa, gate, &up[from..from + here]);
     });
+}
+
+/// As [`silu_times`], on this thread. `isa` must be one that this CPU has.
+pub(super) fn silu_times_slice(isa: Isa, gate: &mut [f32], up: &[f32]) {
+    assert_eq!(gate.len(), up.len());
+    // SAFETY: the CPU has `isa`; both slices have one length.
+    unsafe { dispatch!(isa, silu_piece(gate: &mut [f32], up: &[f32])) }
 }
 
 /// # Safety

@@ -31,6 +31,19 @@ impl MappedFile {
         let map = unsafe { memmap2::Mmap::map(&file)? };
         Ok(Self { map })
     }
+
+    /// Lets the system take back the memory of these bytes of the file; reading them again pages them in again.
+    pub fn give_back(&self, bytes: std::ops::Range<usize>) {
+        #[cfg(unix)]
+        {
+            let bytes = bytes.start.min(self.map.len())..bytes.end.min(self.map.len());
+            // SAFETY: the map is of a file, shared and never written: what is read again is the same. A refusal does
+            // no harm.
+            let _ = unsafe {
+                self.map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, bytes.start, bytes.len())
+            };
+        }
+    }
 }
 
 impl Deref for MappedFile {

@@ -13,16 +13,20 @@
 //! - *KV pool*: keys and values of all sequences, in blocks of [`BLOCK_TOKENS`] tokens. The caller says which block
 //!   holds which positions; the pool knows no sequences.
 //!
-//! There is one backend so far, [`candle::CandleBackend`]: candle's tensors and quantized products on CPU or CUDA,
-//! with plain kernels of our own for the two things that candle does slowly on CPUs (attention over blocks, and
-//! products with widened weights). All results are deterministic: a row's numbers do not depend on which rows
-//! share its step, up to the rounding of the matrix product.
+//! There are two backends. [`native::NativeBackend`] is the fast one on CPUs: packed weights and kernels of our own.
+//! [`candle::CandleBackend`] is the reference, and the way to CUDA: candle's tensors and quantized products, on CPUs with
+//! exact products over widened weights if so set.
+//!
+//! All results are deterministic: a row's numbers do not depend on which rows share its step (with candle's own products
+//! up to the rounding of the matrix product, with ours to the last bit).
 
 mod backend;
 pub mod candle;
 mod gate;
 mod lanes;
+pub mod limits;
 mod mapped;
+pub mod native;
 mod norm;
 mod paged;
 mod panels;

@@ -22,11 +22,17 @@ fn rms_norm_on(isa: Isa, x: &[f32], weight: &[f32], eps: f32) -> Vec<f32> {
             // SAFETY: every row is one piece's alone.
             let out = unsafe { shared.slice(row * width, width) };
             let x = &x[row * width..][..width];
-            // SAFETY: `isa` is one that this CPU has; the three slices have one length.
-            unsafe { dispatch!(isa, norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])) }
+            rms_norm_row(isa, x, weight, eps, out);
         }
     });
     out
+}
+
+/// One row of [`rms_norm`]. `isa` must be one that this CPU has.
+pub(super) fn rms_norm_row(isa: Isa, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) {
+    assert!(x.len() == weight.len() && x.len() == out.len());
+    // SAFETY: the CPU has `isa`; the three slices have one length.
+    unsafe { dispatch!(isa, norm_row(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32])) }
 }
 
 /// # Safety

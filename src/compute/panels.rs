@@ -64,6 +64,12 @@ impl Panels {
         self.inputs
     }
 
+    /// The weights of one output.
+    pub(super) fn row(&self, output: usize, to: &mut [f32]) {
+        let panel = &self.weights[output / PANEL * PANEL * self.inputs..];
+        to.iter_mut().zip(panel.iter().skip(output % PANEL).step_by(PANEL)).for_each(|(to, weight)| *to = *weight);
+    }
+
     /// The product of all rows of `x` (`[rows][inputs]`) as `[rows][outputs]`.
     pub(super) fn product(&self, x: &[f32]) -> Vec<f32> {
         let rows = x.len() / self.inputs;

@@ -10,6 +10,7 @@ use super::gguf::Gguf;
 use super::spec::ModelSpec;
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
+use crate::compute::native::NativeBackend;
 use crate::compute::{Backend, GatedMlp, KvShape, PackedMatrix, Plan, Span};
 use crate::config::EngineSettings;
 
@@ -35,12 +36,37 @@ impl Decoder {
 
     /// Builds a decoder of the given shape from the file's tensors.
     pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
+        // The device and the weight policy are checked whatever backend runs.
+        let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
         match settings.backend.as_str() {
-            "candle" => {
-                let backend = CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes())?;
-                Self::on(backend, gguf, spec, settings)
+            "candle" => Self::on(candle()?, gguf, spec, settings),
+            "native" => {
+                if !candle()?.on_cpu() {
+                    let device = &settings.device;
+                    return Err(ModelError::Compute(format!(
+                        "engine.backend is `native`, which runs on the CPU, and engine.device is `{device}`; set \
+                         engine.device to `cpu` or engine.backend to `auto`"
+                    )));
+                }
+                Self::on(NativeBackend::new(), gguf, spec, settings)
             }
-            other => Err(ModelError::Compute(format!("engine.backend is `{other}`; only `candle` is there so far"))),
+            // The device decides, and then whether all weights are in formats that the native backend takes.
+            "auto" => {
+                let candle = candle()?;
+                let foreign = gguf.formats().find(|format| !NativeBackend::takes(*format));
+                match foreign {
+                    None if candle.on_cpu() => Self::on(NativeBackend::new(), gguf, spec, settings),
+                    foreign => {
+                        if let Some(format) = foreign {
+                            tracing::info!("the model has weights in {format:?}: running on the candle backend");
+                        }
+                        Self::on(candle, gguf, spec, settings)
+                    }
+                }
+            }
+            other => {
+                Err(ModelError::Compute(format!("engine.backend is `{other}`; it can be `auto`, `native` or `candle`")))
+            }
         }
     }
 
@@ -63,11 +89,6 @@ impl Decoder {
     /// The longest sequence the model was trained for, in tokens.
     pub fn trained_context(&self) -> usize {
         self.spec.context
-    }
-
-    /// The model's shape.
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
     }
 
     /// Runs one mixed batch. For each sequence: rows of `vocab` logits (none, one, or one per token).
@@ -168,6 +189,7 @@ impl<B: Backend> Transformer<B> {
         let mut reader = Reader { gguf, backend: &backend, eps: spec.norm_eps, used: Vec::new() };
         let table_name = reader.used("token_embd.weight".into());
         let table = backend.table(&gguf.matrix(&table_name, spec.vocab, spec.hidden)?)?;
+        gguf.give_back(&table_name);
         let mut layers = Vec::new();
         for number in 0..spec.layers {
             layers.push(reader.layer(number, spec)?);
@@ -212,7 +234,9 @@ impl<B: Backend> Reader<'_, B> {
                 Some(self.gguf.vector(&bias, rows)?)
             }
         };
-        Ok(self.backend.linear(&self.gguf.matrix(&weight, rows, cols)?, bias.as_ref())?)
+        let linear = self.backend.linear(&self.gguf.matrix(&weight, rows, cols)?, bias.as_ref())?;
+        self.gguf.give_back(&weight);
+        Ok(linear)
     }
 
     fn layer(&mut self, number: usize, spec: &ModelSpec) -> Result<Layer<B>, ModelError> {

@@ -174,6 +174,19 @@ impl Gguf {
         self.tensors.values().map(|t| 4 * numbers(t)).sum()
     }
 
+    /// Formats of all tensors.
+    pub fn formats(&self) -> impl Iterator<Item = Format> {
+        self.tensors.values().map(|tensor| tensor.format)
+    }
+
+    /// Says that a tensor has been read: a backend holds its own copy, so that the file's pages need not stay in
+    /// memory.
+    pub fn give_back(&self, name: &str) {
+        if let Some(place) = self.tensors.get(name) {
+            self.map.give_back(place.bytes.clone());
+        }
+    }
+
     /// Where a tensor's bytes lie in the file.
     #[cfg(test)]
     pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {

@@ -33,6 +33,8 @@ impl Store {
         let path = state_dir.join("firstline.db");
         let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         create_private_dir(state_dir).map_err(|e| failed(e.to_string()))?;
+        // Before SQLite does: it gives its log files the mode of the database.
+        create_private(&path).map_err(|e| failed(e.to_string()))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -50,7 +52,6 @@ impl Store {
             MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
             e => failed(e.to_string()),
         })?;
-        make_private(&path).map_err(|e| failed(e.to_string()))?;
         Ok(Self { pool, keep_text, mask_personal: false })
     }
 
@@ -89,12 +90,22 @@ fn create_private_dir(dir: &Path) -> std::io::Result<()> {
 
 /// Customers' words are for the server's own user only.
 #[cfg(unix)]
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // A file of an earlier version, or one that was restored from a copy.
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn make_private(_path: &Path) -> std::io::Result<()> {
+fn create_private(_path: &Path) -> std::io::Result<()> {
     Ok(())
 }

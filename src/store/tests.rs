@@ -141,3 +141,18 @@ async fn a_file_that_is_no_database_is_named() {
     let error = Store::open(dir.path(), true).await.err().unwrap().to_string();
     assert!(error.contains("firstline.db"), "{error}");
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_can_read_what_customers_wrote_also_in_a_folder_that_was_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = Store::open(dir.path(), true).await.unwrap();
+    store.append(&turn("c1", "shop", "hello")).await.unwrap();
+    let files: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.iter().any(|file| file.file_name().to_string_lossy().ends_with("-wal")), "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
+}

@@ -1,9 +1,11 @@
 //! What to look for: the query built from the dialogue, and what kind of answer it asks for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::conversation::Conversation;
+use super::fences;
 use super::lexicon::Lexicon;
+use super::near::Terms;
 use super::phrases;
 use super::text;
 use crate::kb::pack::Company;
@@ -14,12 +16,16 @@ pub struct Query {
     /// The words to search with.
     pub text: String,
     pub stems: Vec<String>,
+    /// The same with their weights and related words.
+    pub terms: Terms,
     /// Folded names of the pack that it has.
     pub names: HashSet<String>,
     /// Folded words that look like names and that the pack does not know.
     pub strangers: HashSet<String>,
     pub lang: String,
     pub intent: Intent,
+    /// Families of code that it names ([`fences::named`]).
+    pub code_in: BTreeSet<&'static str>,
     /// Built from earlier messages too.
     pub follows_up: bool,
 }
@@ -37,7 +43,7 @@ pub struct Intent {
 
 /// Builds the query: the last message, with earlier words where it leans on them.
 pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) -> Query {
-    let message = lexicon.respell(&strip_courtesy(&conversation.message));
+    let message = lexicon.speller.read(&strip_courtesy(&conversation.message), lexicon).text;
     let mut words = message.clone();
     let mut follows_up = false;
     if leans_on_earlier(&message, conversation, company)
@@ -49,7 +55,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     {
         follows_up = true;
         let named = !lexicon.names_in(&message).is_empty() || !strangers(&message, lexicon).is_empty();
-        let earlier = lexicon.respell(&strip_courtesy(earlier));
+        let earlier = lexicon.speller.read(&strip_courtesy(earlier), lexicon).text;
         let kept: Vec<&str> = earlier
             .split_whitespace()
             .filter(|w| {
@@ -58,9 +64,14 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
             .collect();
         words = format!("{} {message}", kept.join(" "));
     }
-    let intent = intent(&words);
+    let mut intent = intent(&words);
+    let code_in = fences::named(&words);
+    // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
+    intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
+    let stems: Vec<String> = text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect();
     Query {
-        stems: text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect(),
+        terms: Terms::of(&words, &stems, lexicon),
+        stems,
         names: lexicon.subjects_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
         strangers: strangers(&words, lexicon),
         lang: conversation.lang.clone(),
@@ -69,6 +80,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
         } else {
             intent
         },
+        code_in,
         text: words,
         follows_up,
     }

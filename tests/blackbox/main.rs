@@ -13,6 +13,7 @@ mod hub;
 mod kb_files;
 mod keys;
 mod lifecycle;
+mod listen;
 mod page;
 mod poisoned_pages;
 mod python_client;

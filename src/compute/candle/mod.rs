@@ -9,6 +9,8 @@ mod weights;
 use candle_core::{Device, Tensor};
 
 use self::cuda_kv::DeviceKv;
+#[cfg(test)]
+pub(super) use self::weights::widen;
 pub use self::weights::{Linear, Norm, Table, WeightPolicy};
 use super::paged::{PagedKv, rotate_heads};
 use super::{Backend, ComputeError, GatedMlp, KvShape, PackedMatrix, Plan, Qkv, gate};
@@ -65,7 +67,7 @@ impl CandleBackend {
     }
 
     /// True where activations lie in main memory.
-    fn on_cpu(&self) -> bool {
+    pub fn on_cpu(&self) -> bool {
         self.device.is_cpu()
     }
 

@@ -238,7 +238,7 @@ fn packed(weight: &PackedMatrix<'_>, device: &Device) -> Result<QTensor, Compute
 }
 
 /// All numbers of a weight.
-fn widen(weight: &PackedMatrix<'_>) -> Result<Vec<f32>, ComputeError> {
+pub(in crate::compute) fn widen(weight: &PackedMatrix<'_>) -> Result<Vec<f32>, ComputeError> {
     Ok(packed(weight, &Device::Cpu)?.dequantize(&Device::Cpu)?.flatten_all()?.to_vec1()?)
 }
 

@@ -29,7 +29,17 @@ fn starter() -> PathBuf {
     path
 }
 
-/// Settings for a small model on the CPU.
-fn settings(weights: &str) -> EngineSettings {
-    EngineSettings { weights: weights.into(), device: "cpu".into(), kv_mib: 256, ..Default::default() }
+/// Settings for a small model on the CPU: the `native` backend, or `candle` with `dense` or `quantized` weights.
+fn settings(backend: &str) -> EngineSettings {
+    let (backend, weights) = match backend {
+        "native" | "auto" => (backend, "auto"),
+        weights => ("candle", weights),
+    };
+    EngineSettings {
+        backend: backend.into(),
+        weights: weights.into(),
+        device: "cpu".into(),
+        kv_mib: 256,
+        ..Default::default()
+    }
 }

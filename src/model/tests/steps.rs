@@ -8,7 +8,7 @@ use crate::config::EngineSettings;
 use crate::model::{Decoder, StepSequence, WantLogits};
 
 fn decoder() -> Decoder {
-    Decoder::load(&golden("models/qwen3.gguf"), &settings("dense")).unwrap()
+    Decoder::load(&golden("models/qwen3.gguf"), &settings("native")).unwrap()
 }
 
 fn tokens(seed: u64, len: usize) -> Vec<u32> {
@@ -106,7 +106,7 @@ fn settings_that_cannot_be_met_are_named() {
     };
     let base = || settings("auto");
     assert!(error(EngineSettings { kv_mib: 0, ..base() }).contains("kv_mib"));
-    assert!(error(EngineSettings { backend: "native".into(), ..base() }).contains("`native`"));
+    assert!(error(EngineSettings { backend: "abacus".into(), ..base() }).contains("`abacus`"));
     assert!(error(EngineSettings { weights: "int3".into(), ..base() }).contains("`int3`"));
     assert!(error(EngineSettings { device: "abacus".into(), ..base() }).contains("`abacus`"));
 }

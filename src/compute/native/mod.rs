@@ -1,0 +1,337 @@
+//! The native CPU backend: weights at the bits of the file, activations of 8 bits, few passes.
+//!
+//! A layer is five sweeps over the rows, each spread over all cores:
+//!
+//! 1. normalise and round the rows, then queries, keys and values in one product;
+//! 2. rotate, and write keys and values to their blocks;
+//! 3. attention over blocks ([`paged`](super::paged));
+//! 4. round, then the output product, added to the residual as its sums are finished;
+//! 5. normalise and round; gate and up in one product whose sums become `silu(gate) * up`, rounded, while they lie in
+//!    the nearest cache; then the down product, added to the residual.
+//!
+//! The parts: [`tile`] is what an instruction set must do, 16 columns at a time; [`code`] is what a format's weights
+//! look like; [`packed`] lays them out; [`rounded`] are activations of 8 bits; [`product`] multiplies; [`passes`] is what
+//! lies between. Float formats (F32, F16, BF16) are multiplied exactly, in [`panels`](super::panels).
+//!
+//! A row's results are the same bits whatever rows share its step: every sum is taken in one order.
+
+mod buffers;
+mod code;
+mod packed;
+mod passes;
+mod product;
+mod rounded;
+#[cfg(test)]
+mod tests;
+mod tile;
+mod weights;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+pub use self::buffers::Rows;
+use self::buffers::{Buffers, Rounded};
+use self::packed::Packed;
+use self::product::{GROUP, for_each_group, for_each_group_of_two};
+use self::tile::Isa;
+pub use self::weights::{Linear, Norm, Table};
+use self::weights::{Weight, vector};
+use super::paged::{PagedKv, rotate_heads};
+use super::parallel::{SharedOut, for_each_index};
+use super::{Backend, ComputeError, Format, GatedMlp, KvShape, PackedMatrix, Plan, Qkv, gate};
+
+/// Kernels of our own on the CPU.
+pub struct NativeBackend {
+    isa: Isa,
+    buffers: Arc<Buffers>,
+}
+
+/// The KV pool.
+pub struct NativeKv(PagedKv);
+
+/// Normalised rows, in the forms that their products take.
+struct Normed {
+    rounded: Option<Rounded>,
+    exact: Option<Rows>,
+}
+
+impl NativeBackend {
+    /// The backend with the best instruction set of this CPU.
+    pub fn new() -> Self {
+        Self { isa: Isa::best(), buffers: Arc::default() }
+    }
+
+    /// True where matrices of this format can be held.
+    pub fn takes(format: Format) -> bool {
+        Weight::takes(format)
+    }
+
+    /// Normalises `count` rows, row `i` being row `rows(i)` of `x`.
+    fn norm(
+        &self,
+        x: &Rows,
+        count: usize,
+        rows: impl Fn(usize) -> usize + Sync,
+        norm: &Norm,
+        linears: &[&Linear],
+    ) -> Result<Normed, ComputeError> {
+        let width = norm.weight.len();
+        if x.width() != width || linears.iter().any(|linear| linear.weight.inputs() != width) {
+            return Err(ComputeError::Step(format!("a norm of {width} over rows of {}", x.width())));
+        }
+        let packed = linears.iter().filter(|linear| linear.packed().is_some()).count();
+        let rounded = (packed > 0).then(|| {
+            let mut rounded = self.buffers.rounded(count, width);
+            passes::norm_and_round(self.isa, x, &rows, norm, &mut rounded);
+            rounded
+        });
+        let exact = (packed < linears.len()).then(|| {
+            let mut exact = self.buffers.rows(count, width);
+            passes::norm(self.isa, x, &rows, norm, &mut exact);
+            exact
+        });
+        Ok(Normed { rounded, exact })
+    }
+
+    fn rounded(&self, x: &Rows) -> Rounded {
+        let mut rounded = self.buffers.rounded(x.count(), x.width());
+        passes::round(self.isa, x, &mut rounded);
+        rounded
+    }
+
+    /// The products of `x` with several matrices.
+    fn products(&self, x: &Normed, linears: &[&Linear]) -> Vec<Rows> {
+        let count = match x {
+            Normed { rounded: Some(rounded), .. } => rounded.rows(),
+            Normed { exact, .. } => exact.as_ref().map_or(0, Rows::count),
+        };
+        let mut outs: Vec<Rows> =
+            linears.iter().map(|linear| self.buffers.rows(count, linear.weight.outputs())).collect();
+        if let Some(rounded) = &x.rounded {
+            let (mut packed, mut to) = (Vec::new(), Vec::new());
+            for (linear, out) in linears.iter().zip(&mut outs) {
+                if let Some(weight) = linear.packed() {
+                    to.push((out.width(), linear.bias.as_deref(), SharedOut::new(out)));
+                    packed.push(weight);
+                }
+            }
+            for_each_group(self.isa, rounded, &packed, |which, first, rows, sums| {
+                let (width, bias, out) = &to[which];
+                // SAFETY: each group writes its own columns and rows.
+                unsafe { put(out, *width, first, rows, sums, *bias) }
+            });
+        }
+        if let Some(exact) = &x.exact {
+            for (linear, out) in linears.iter().zip(&mut outs) {
+                if let Weight::Panels(panels) = &*linear.weight {
+                    out.copy_from_slice(&panels.product(exact));
+                    add_bias(out, linear.bias.as_deref());
+                }
+            }
+        }
+        outs
+    }
+
+    /// `residual += linear(x)`, rows already rounded.
+    fn add_product(&self, x: &Rounded, packed: &Packed, bias: Option<&[f32]>, residual: &mut Rows) {
+        let width = residual.width();
+        let out = SharedOut::new(residual);
+        for_each_group(self.isa, x, &[packed], |_, first, rows, sums| {
+            let here = GROUP.min(width - first);
+            for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
+                // SAFETY: each group writes its own columns and rows.
+                let out = unsafe { out.slice(row * width + first, here) };
+                match bias {
+                    Some(bias) => {
+                        out.iter_mut().zip(sums).zip(&bias[first..]).for_each(|((out, sum), bias)| *out += sum + bias);
+                    }
+                    None => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                }
+            }
+        });
+    }
+
+    fn add_linear(&self, x: &Rows, linear: &Linear, residual: &mut Rows) -> Result<(), ComputeError> {
+        let weight = &linear.weight;
+        if x.width() != weight.inputs() || residual.width() != weight.outputs() || residual.count() != x.count() {
+            return Err(ComputeError::Step(format!(
+                "a product of {} by {} does not take rows of {} to rows of {}",
+                weight.inputs(),
+                weight.outputs(),
+                x.width(),
+                residual.width()
+            )));
+        }
+        match &**weight {
+            Weight::Packed(packed) => self.add_product(&self.rounded(x), packed, linear.bias.as_deref(), residual),
+            Weight::Panels(panels) => {
+                let mut sums = panels.product(x);
+                add_bias(&mut sums, linear.bias.as_deref());
+                residual.iter_mut().zip(&sums).for_each(|(to, sum)| *to += sum);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Default for NativeBackend {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Writes a group's sums to `out`, rows of `width`.
+///
+/// # Safety
+/// Nobody else uses these rows' columns.
+unsafe fn put(out: &SharedOut<'_>, width: usize, first: usize, rows: Range<usize>, sums: &[f32], bias: Option<&[f32]>) {
+    let here = GROUP.min(width - first);
+    for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
+        // SAFETY: by the caller's promise.
+        let out = unsafe { out.slice(row * width + first, here) };
+        out.copy_from_slice(&sums[..here]);
+        if let Some(bias) = bias {
+            out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
+        }
+    }
+}
+
+fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
+    if let Some(bias) = bias {
+        for row in rows.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(x, bias)| *x += bias);
+        }
+    }
+}
+
+impl Backend for NativeBackend {
+    type Rows = Rows;
+    type Linear = Linear;
+    type Norm = Norm;
+    type Table = Table;
+    type Kv = NativeKv;
+
+    fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Linear, ComputeError> {
+        Ok(Linear { weight: Arc::new(Weight::new(weight)?), bias: bias.map(vector).transpose()? })
+    }
+
+    fn norm(&self, weight: &PackedMatrix<'_>, eps: f32) -> Result<Norm, ComputeError> {
+        Ok(Norm { weight: vector(weight)?, eps })
+    }
+
+    fn table(&self, weight: &PackedMatrix<'_>) -> Result<Table, ComputeError> {
+        Ok(Table { weight: Arc::new(Weight::new(weight)?) })
+    }
+
+    fn tied_head(&self, table: &Table) -> Result<Linear, ComputeError> {
+        Ok(Linear { weight: table.weight.clone(), bias: None })
+    }
+
+    fn kv_pool(&self, shape: KvShape) -> Result<NativeKv, ComputeError> {
+        Ok(NativeKv(PagedKv::new(shape)?))
+    }
+
+    fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Rows, ComputeError> {
+        let width = table.weight.inputs();
+        let mut rows = self.buffers.rows(tokens.len(), width);
+        let shared = SharedOut::new(&mut rows);
+        for_each_index(tokens.len(), |row| {
+            // SAFETY: each row is one index's alone.
+            let to = unsafe { shared.slice(row * width, width) };
+            table.weight.row(tokens[row] as usize, to);
+        });
+        Ok(rows)
+    }
+
+    fn norm_qkv(&self, x: &Rows, norm: &Norm, linears: [&Linear; 3]) -> Result<Qkv<Rows>, ComputeError> {
+        let normed = self.norm(x, x.count(), |row| row, norm, &linears)?;
+        let mut outs = self.products(&normed, &linears).into_iter();
+        match (outs.next(), outs.next(), outs.next()) {
+            (Some(q), Some(k), Some(v)) => Ok(Qkv { q, k, v }),
+            _ => Err(ComputeError::Step("three products gave fewer results".into())),
+        }
+    }
+
+    fn rope_and_cache(
+        &self,
+        qkv: Qkv<Rows>,
+        qk_norm: Option<[&Norm; 2]>,
+        kv: &mut NativeKv,
+        layer: usize,
+        plan: &Plan<'_>,
+    ) -> Result<Rows, ComputeError> {
+        let Qkv { mut q, mut k, v } = qkv;
+        if let Some(norms) = qk_norm {
+            for (x, norm) in [&mut q, &mut k].into_iter().zip(norms) {
+                let before = {
+                    let mut copy = self.buffers.rows(x.count(), x.width());
+                    copy.copy_from_slice(x);
+                    copy
+                };
+                passes::norm(self.isa, &before, |head| head, norm, x);
+            }
+        }
+        let attention = kv.0.shape().attention;
+        rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
+        kv.0.write(layer, &mut k, &v, plan)?;
+        Ok(q)
+    }
+
+    fn paged_attention(&self, q: &Rows, kv: &NativeKv, layer: usize, plan: &Plan<'_>) -> Result<Rows, ComputeError> {
+        let mut out = self.buffers.rows(q.count(), q.width());
+        out.copy_from_slice(&kv.0.attend(layer, q, plan));
+        Ok(out)
+    }
+
+    fn linear_add(&self, x: &Rows, linear: &Linear, mut residual: Rows) -> Result<Rows, ComputeError> {
+        self.add_linear(x, linear, &mut residual)?;
+        Ok(residual)
+    }
+
+    fn gated_mlp(&self, mut x: Rows, mlp: &GatedMlp<Self>) -> Result<Rows, ComputeError> {
+        let normed = self.norm(&x, x.count(), |row| row, &mlp.norm, &[&mlp.gate, &mlp.up])?;
+        let fused = match (&normed.rounded, mlp.gate.packed(), mlp.up.packed(), mlp.down.packed()) {
+            (Some(rounded), Some(gate), Some(up), Some(down)) if mlp.gate.bias.is_none() && mlp.up.bias.is_none() => {
+                Some((rounded, gate, up, down))
+            }
+            _ => None,
+        };
+        let Some((rounded, gate, up, down)) = fused else {
+            let mut inner = self.products(&normed, &[&mlp.gate, &mlp.up]);
+            let (Some(up), Some(mut gate)) = (inner.pop(), inner.pop()) else {
+                return Err(ComputeError::Step("two products gave fewer results".into()));
+            };
+            gate::silu_times(&mut gate, &up);
+            self.add_linear(&gate, &mlp.down, &mut x)?;
+            return Ok(x);
+        };
+        if gate.outputs != up.outputs || gate.outputs != down.inputs || down.outputs != x.width() {
+            return Err(ComputeError::Step("the parts of a gated MLP do not fit".into()));
+        }
+        let mut inner = self.buffers.rounded(x.count(), down.inputs);
+        let to = inner.shared();
+        for_each_group_of_two(self.isa, rounded, [gate, up], |first, rows, gate, up| {
+            // SAFETY: a group is one block of each of its rows, and nobody else's.
+            unsafe { passes::gate_and_round(self.isa, gate, up, to, rows.start, first / GROUP) }
+        });
+        self.add_product(&inner, down, mlp.down.bias.as_deref(), &mut x);
+        Ok(x)
+    }
+
+    fn head(&self, x: &Rows, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[head])?;
+        let logits = self.products(&normed, &[head]).pop();
+        Ok(logits.map(|logits| logits.to_vec()).unwrap_or_default())
+    }
+
+    fn export_block(&self, kv: &NativeKv, block: usize) -> Result<Vec<u8>, ComputeError> {
+        kv.0.export(block)
+    }
+
+    fn import_block(&self, kv: &mut NativeKv, block: usize, bytes: &[u8]) -> Result<(), ComputeError> {
+        kv.0.import(block, bytes)
+    }
+}

@@ -1,0 +1,105 @@
+//! What happens to rows between products: norms, rounding, gates.
+
+use std::cell::RefCell;
+
+use super::rounded::{RoundedRows, SharedRounded};
+use super::tile::{BLOCK, Isa, Tile, on_isa};
+use super::weights::Norm;
+use crate::compute::parallel::{SharedOut, for_each_index};
+use crate::compute::{gate, norm};
+
+/// Rows in one piece of work are chosen to make about this many numbers.
+const PIECE: usize = 8 * 1024;
+
+thread_local! {
+    /// One row between a norm and its rounding.
+    static ROW: RefCell<Vec<f32>> = RefCell::default();
+}
+
+/// Calls `row` for all rows, some of them at a time on each core.
+fn for_each_row(rows: usize, width: usize, row: impl Fn(usize) + Sync) {
+    let step = (PIECE / width).max(1);
+    for_each_index(rows.div_ceil(step), |piece| (piece * step..rows.min((piece + 1) * step)).for_each(&row));
+}
+
+/// Normalises the rows of `x` that `rows` names, in its order.
+pub(super) fn norm(isa: Isa, x: &[f32], rows: impl Fn(usize) -> usize + Sync, norm: &Norm, out: &mut [f32]) {
+    let width = norm.weight.len();
+    let count = out.len() / width;
+    let shared = SharedOut::new(out);
+    for_each_row(count, width, |i| {
+        // SAFETY: every row is one piece's alone.
+        let out = unsafe { shared.slice(i * width, width) };
+        norm::rms_norm_row(isa.lanes(), &x[rows(i) * width..][..width], &norm.weight, norm.eps, out);
+    });
+}
+
+/// Normalises the rows of `x` that `rows` names, in its order, and rounds them.
+pub(super) fn norm_and_round(
+    isa: Isa,
+    x: &[f32],
+    rows: impl Fn(usize) -> usize + Sync,
+    norm: &Norm,
+    to: &mut RoundedRows,
+) {
+    let (width, count) = (to.width(), to.rows());
+    let to = to.shared();
+    for_each_row(count, width, |i| {
+        ROW.with_borrow_mut(|normed| {
+            normed.resize(width, 0.0);
+            norm::rms_norm_row(isa.lanes(), &x[rows(i) * width..][..width], &norm.weight, norm.eps, normed);
+            let from = &normed[..];
+            // SAFETY: `isa` is one that this CPU has, and the row is one piece's alone.
+            unsafe { on_isa!(isa, round_row(from: &[f32], to: SharedRounded, i: usize)) }
+        });
+    });
+}
+
+/// Rounds all rows of `x`.
+pub(super) fn round(isa: Isa, x: &[f32], to: &mut RoundedRows) {
+    let (width, count) = (to.width(), to.rows());
+    let to = to.shared();
+    for_each_row(count, width, |i| {
+        let from = &x[i * width..][..width];
+        // SAFETY: as above.
+        unsafe { on_isa!(isa, round_row(from: &[f32], to: SharedRounded, i: usize)) }
+    });
+}
+
+/// `silu(gate) * up` of a group's sums (`[rows][32]`, the first being row `row`), rounded into block `block`.
+///
+/// # Safety
+/// Nobody else uses the block of these rows.
+pub(super) unsafe fn gate_and_round(
+    isa: Isa,
+    gate: &mut [f32],
+    up: &[f32],
+    to: SharedRounded,
+    row: usize,
+    block: usize,
+) {
+    gate::silu_times_slice(isa.lanes(), gate, up);
+    let gate = &gate[..];
+    // SAFETY: `isa` is one that this CPU has; the block is the caller's.
+    unsafe { on_isa!(isa, round_column(gate: &[f32], to: SharedRounded, row: usize, block: usize)) }
+}
+
+/// # Safety
+/// As for [`SharedRounded::round`], for all blocks of the row.
+#[inline(always)]
+unsafe fn round_row<T: Tile>(from: &[f32], to: SharedRounded, row: usize) {
+    for (block, from) in from.chunks_exact(BLOCK).enumerate() {
+        // SAFETY: passed on from the caller.
+        unsafe { to.round::<T>(row, block, from.as_ptr()) }
+    }
+}
+
+/// # Safety
+/// As for [`SharedRounded::round`], for the block of all rows.
+#[inline(always)]
+unsafe fn round_column<T: Tile>(from: &[f32], to: SharedRounded, first: usize, block: usize) {
+    for (row, from) in from.chunks_exact(BLOCK).enumerate() {
+        // SAFETY: passed on from the caller.
+        unsafe { to.round::<T>(first + row, block, from.as_ptr()) }
+    }
+}

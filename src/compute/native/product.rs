@@ -1,0 +1,337 @@
+//! Products of rounded activations with packed weights.
+//!
+//! Work is cut into *groups* of 32 columns (two tiles) by some rows. What happens to a group's sums is the caller's: it
+//! is handed `[rows][32]` numbers while they lie in the nearest cache.
+//!
+//! - *Few rows* (as many as keep their sums in registers beside a tile): weights are unpacked from memory straight into
+//!   registers. One row is bound by memory.
+//! - *Many rows*: a stretch of a group is unpacked once into a buffer that the nearest cache holds, and all rows pass
+//!   over it, six rows by two tiles of registers at a time.
+//!
+//! Either way a row's sum takes in its blocks in order, each by the same operations ([`take_in`]), so that the bits of a
+//! row's result do not depend on the rows beside it.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::code::{Code, TileAt, for_code};
+use super::packed::Packed;
+use super::rounded::RoundedRows;
+use super::tile::{BLOCK, COLUMNS, Isa, STEP, Tile, on_isa};
+use crate::compute::parallel::for_each_index;
+
+/// Columns of a group.
+pub(super) const GROUP: usize = 2 * COLUMNS;
+
+/// Most rows of one piece of work: a multiple of the rows in registers, whose sums stay in the second cache.
+const PIECE_ROWS: usize = 120;
+
+/// Blocks that are unpacked at a time: 24 KiB of a group's bytes.
+const STRETCH: usize = 24;
+
+/// Buffers of a thread.
+#[derive(Default)]
+struct Scratch {
+    bytes: Vec<Lines>,
+    sides: Vec<f32>,
+    sums: [Vec<f32>; 2],
+}
+
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Lines([u8; STEP]);
+
+thread_local! {
+    static SCRATCH: RefCell<Scratch> = RefCell::default();
+}
+
+/// Rows as a kernel reads them.
+#[derive(Clone, Copy)]
+struct RowsAt {
+    bytes: *const i8,
+    scales: *const f32,
+    /// `HALVES` for each block.
+    sums: *const f32,
+    /// Blocks in a row.
+    blocks: usize,
+}
+
+impl RowsAt {
+    fn new<F: Code>(x: &RoundedRows, row: usize) -> Self {
+        let blocks = x.width() / BLOCK;
+        let sums = match (F::HALVES, F::ROUNDED_SUMS) {
+            (2, _) => &x.half_sums,
+            (_, true) => &x.coarse_sums,
+            _ => &x.sums,
+        };
+        Self {
+            bytes: x.bytes[row * x.width()..].as_ptr(),
+            scales: x.scales[row * blocks..].as_ptr(),
+            sums: sums[row * blocks * F::HALVES..].as_ptr(),
+            blocks,
+        }
+    }
+}
+
+/// Multiplies all rows of `x` with the columns of `weights`, and hands out the sums of each group:
+/// `done(weight, first column, rows, sums)`, from several threads.
+pub(super) fn for_each_group(
+    isa: Isa,
+    x: &RoundedRows,
+    weights: &[&Packed],
+    done: impl Fn(usize, usize, Range<usize>, &mut [f32]) + Sync,
+) {
+    let mut starts = vec![0];
+    weights.iter().for_each(|w| starts.push(starts[starts.len() - 1] + w.outputs.div_ceil(GROUP)));
+    for_each_piece(x.rows(), starts[weights.len()], |group, rows, scratch| {
+        let which = starts.partition_point(|start| *start <= group) - 1;
+        let group = group - starts[which];
+        let mut sums = std::mem::take(&mut scratch.sums[0]);
+        group_sums(isa, weights[which], group, x, rows.clone(), scratch, &mut sums);
+        done(which, group * GROUP, rows, &mut sums);
+        scratch.sums[0] = sums;
+    });
+}
+
+/// As [`for_each_group`], the same columns of two matrices of one shape at a time: `done(first column, rows, a, b)`.
+pub(super) fn for_each_group_of_two(
+    isa: Isa,
+    x: &RoundedRows,
+    weights: [&Packed; 2],
+    done: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
+) {
+    for_each_piece(x.rows(), weights[0].outputs.div_ceil(GROUP), |group, rows, scratch| {
+        let [mut a, mut b] = std::mem::take(&mut scratch.sums);
+        group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
+        group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
+        done(group * GROUP, rows, &mut a, &mut b);
+        scratch.sums = [a, b];
+    });
+}
+
+fn for_each_piece(rows: usize, groups: usize, piece: impl Fn(usize, Range<usize>, &mut Scratch) + Sync) {
+    let pieces = rows.div_ceil(PIECE_ROWS);
+    for_each_index(groups * pieces, |index| {
+        let (part, group) = (index / groups, index % groups);
+        let first = part * PIECE_ROWS;
+        SCRATCH.with_borrow_mut(|scratch| piece(group, first..rows.min(first + PIECE_ROWS), scratch));
+    });
+}
+
+/// The sums of a group's columns over some rows, `[rows][32]`.
+fn group_sums(
+    isa: Isa,
+    weight: &Packed,
+    group: usize,
+    x: &RoundedRows,
+    rows: Range<usize>,
+    scratch: &mut Scratch,
+    sums: &mut Vec<f32>,
+) {
+    assert!(x.width() == weight.inputs && rows.end <= x.rows() && weight.outputs > group * GROUP);
+    sums.resize(rows.len() * GROUP, 0.0);
+    scratch.bytes.resize(2 * STRETCH * 8, Lines([0; STEP]));
+    scratch.sides.resize(2 * 4 * STRETCH * COLUMNS, 0.0);
+    let tiles = [weight.tile(2 * group), weight.tile(2 * group + 1)];
+    let job = Job {
+        tiles: &tiles,
+        rows: rows.len(),
+        sums: sums.as_mut_ptr(),
+        bytes: scratch.bytes.as_mut_ptr().cast(),
+        sides: scratch.sides.as_mut_ptr(),
+    };
+    for_code!(weight.format, F => {
+        let x = RowsAt::new::<F>(x, rows.start);
+        // SAFETY: `isa` is one that this CPU has; the tiles have as many blocks as the rows, and the buffers above have
+        // the sizes that the kernel needs.
+        unsafe { on_isa!(isa, run::<[F: Code]>(x: RowsAt, job: Job<'_>)) }
+    })
+}
+
+/// A group's work.
+struct Job<'a> {
+    tiles: &'a [TileAt; 2],
+    rows: usize,
+    /// `[rows][32]`
+    sums: *mut f32,
+    /// Room for unpacked steps, `[tile][block][8]`.
+    bytes: *mut u8,
+    /// Room for unpacked scales and shifts, `[tile][block][half][scale, shift][16]`.
+    sides: *mut f32,
+}
+
+/// # Safety
+/// As for [`Tile`]; pointers and sizes as told in [`Job`] and [`RowsAt`].
+#[inline(always)]
+unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        if job.rows <= T::ROWS {
+            for (t, tile) in job.tiles.iter().enumerate() {
+                let to = job.sums.add(t * COLUMNS);
+                match job.rows {
+                    1 => few::<T, F, 1>(tile, x, to),
+                    2 => few::<T, F, 2>(tile, x, to),
+                    3 => few::<T, F, 3>(tile, x, to),
+                    4 => few::<T, F, 4>(tile, x, to),
+                    5 => few::<T, F, 5>(tile, x, to),
+                    6 => few::<T, F, 6>(tile, x, to),
+                    7 => few::<T, F, 7>(tile, x, to),
+                    _ => few::<T, F, 8>(tile, x, to),
+                }
+            }
+            return;
+        }
+        let mut from = 0;
+        while from < x.blocks {
+            let stretch = from..x.blocks.min(from + STRETCH);
+            unpack::<T, F>(&job, stretch.clone());
+            from = stretch.end;
+            let mut row = 0;
+            while row < job.rows {
+                row += match (T::PAIR_ROWS, job.rows - row) {
+                    (6, 6..) => many::<T, F, 2, 6>(&job, x, row, stretch.clone()),
+                    (6, 4 | 5) => many::<T, F, 2, 4>(&job, x, row, stretch.clone()),
+                    (6, 2 | 3) => many::<T, F, 2, 2>(&job, x, row, stretch.clone()),
+                    (6, _) => many::<T, F, 2, 1>(&job, x, row, stretch.clone()),
+                    (_, 3..) => many::<T, F, 1, 3>(&job, x, row, stretch.clone()),
+                    _ => many::<T, F, 1, 1>(&job, x, row, stretch.clone()),
+                };
+            }
+        }
+    }
+}
+
+/// A block's part of a sum: `sum + scale * d * Σ byte * a`, and `shift * d * Σ a` after it.
+#[inline(always)]
+unsafe fn take_in<T: Tile>(sum: T::Floats, dot: T::Ints, scale: T::Floats, d: f32) -> T::Floats {
+    // SAFETY: passed on from the caller.
+    unsafe { T::fma(T::floats(dot), T::mul(scale, T::splat(d)), sum) }
+}
+
+#[inline(always)]
+unsafe fn dot<T: Tile, F: Code>(sum: T::Ints, weights: T::Bytes, activations: *const i8) -> T::Ints {
+    // SAFETY: passed on from the caller.
+    unsafe { if F::WIDE { T::dot_wide(sum, weights, activations) } else { T::dot(sum, weights, activations) } }
+}
+
+/// `R` rows times one tile.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn few<T: Tile, F: Code, const R: usize>(tile: &TileAt, x: RowsAt, to: *mut f32) {
+    // SAFETY: block, step and row are within the rows and the tile.
+    unsafe {
+        let width = x.blocks * BLOCK;
+        let mut sums = [T::splat(0.0); R];
+        for block in 0..x.blocks {
+            let steps = F::steps::<T>(tile, block);
+            let activations = x.bytes.add(block * BLOCK);
+            for half in 0..F::HALVES {
+                let scale = F::scale::<T>(tile, block, half);
+                let mut dots = [T::zero(); R];
+                for step in half * (8 / F::HALVES)..(half + 1) * (8 / F::HALVES) {
+                    for r in 0..R {
+                        dots[r] = dot::<T, F>(dots[r], steps[step], activations.add(r * width + 4 * step));
+                    }
+                }
+                let shift = F::shift::<T>(tile, block, half);
+                for r in 0..R {
+                    sums[r] = take_in::<T>(sums[r], dots[r], scale, *x.scales.add(r * x.blocks + block));
+                    let sum = *x.sums.add((r * x.blocks + block) * F::HALVES + half);
+                    sums[r] = T::fma(shift, T::splat(sum), sums[r]);
+                }
+            }
+        }
+        for r in 0..R {
+            T::store(sums[r], to.add(r * GROUP));
+        }
+    }
+}
+
+/// Unpacks a stretch of both tiles.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn unpack<T: Tile, F: Code>(job: &Job<'_>, stretch: Range<usize>) {
+    // SAFETY: the stretch is within the tiles and fits the room.
+    unsafe {
+        for (t, tile) in job.tiles.iter().enumerate() {
+            for (at, block) in stretch.clone().enumerate() {
+                let at = t * STRETCH + at;
+                for (step, bytes) in F::steps::<T>(tile, block).into_iter().enumerate() {
+                    T::store_bytes(bytes, job.bytes.add((at * 8 + step) * STEP));
+                }
+                for half in 0..F::HALVES {
+                    let to = job.sides.add((at * F::HALVES + half) * GROUP);
+                    T::store(F::scale::<T>(tile, block, half), to);
+                    T::store(F::shift::<T>(tile, block, half), to.add(COLUMNS));
+                }
+            }
+        }
+    }
+}
+
+/// `R` rows from `row` take in a stretch of both tiles, `C` at a time; gives `R`.
+///
+/// # Safety
+/// As for [`run`]; `row + R` is within the rows, and the stretch has been unpacked.
+#[inline(always)]
+unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
+    job: &Job<'_>,
+    x: RowsAt,
+    row: usize,
+    stretch: Range<usize>,
+) -> usize {
+    // SAFETY: blocks, steps and rows are within what the caller promises.
+    unsafe {
+        let width = x.blocks * BLOCK;
+        let activations = x.bytes.add(row * width);
+        let (scales, row_sums) = (x.scales.add(row * x.blocks), x.sums.add(row * x.blocks * F::HALVES));
+        for first in (0..2).step_by(C) {
+            let to = job.sums.add(row * GROUP + first * COLUMNS);
+            let mut sums = [[T::splat(0.0); R]; C];
+            if stretch.start > 0 {
+                for (c, sums) in sums.iter_mut().enumerate() {
+                    for (r, sum) in sums.iter_mut().enumerate() {
+                        *sum = T::load(to.add(r * GROUP + c * COLUMNS));
+                    }
+                }
+            }
+            for block in stretch.clone() {
+                let at = first * STRETCH + block - stretch.start;
+                for half in 0..F::HALVES {
+                    let mut dots = [[T::zero(); R]; C];
+                    for step in half * (8 / F::HALVES)..(half + 1) * (8 / F::HALVES) {
+                        let bytes = job.bytes.add((at * 8 + step) * STEP);
+                        let weights: [T::Bytes; C] =
+                            std::array::from_fn(|c| T::bytes(bytes.add(c * STRETCH * 8 * STEP)));
+                        for r in 0..R {
+                            let from = activations.add(r * width + block * BLOCK + 4 * step);
+                            for c in 0..C {
+                                dots[c][r] = dot::<T, F>(dots[c][r], weights[c], from);
+                            }
+                        }
+                    }
+                    for c in 0..C {
+                        let sides = job.sides.add((at + c * STRETCH) * F::HALVES * GROUP + half * GROUP);
+                        let (scale, shift) = (T::load(sides), T::load(sides.add(COLUMNS)));
+                        for r in 0..R {
+                            let sum = take_in::<T>(sums[c][r], dots[c][r], scale, *scales.add(r * x.blocks + block));
+                            let row_sum = *row_sums.add((r * x.blocks + block) * F::HALVES + half);
+                            sums[c][r] = T::fma(shift, T::splat(row_sum), sum);
+                        }
+                    }
+                }
+            }
+            for (c, sums) in sums.iter().enumerate() {
+                for (r, sum) in sums.iter().enumerate() {
+                    T::store(*sum, to.add(r * GROUP + c * COLUMNS));
+                }
+            }
+        }
+        R
+    }
+}
