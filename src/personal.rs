@@ -68,7 +68,11 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
         (
             Kind::Phone,
             r"(?:\+|\b00)\d{1,3}[ \u{a0}.-]?(?:\(\d{1,5}\)|\d{1,5})(?:[ \u{a0}.-]?\d{2,4}){2,4}\b",
-            |t, at| (9..=15).contains(&digits(&t[at.clone()]).len()),
+            |t, at| {
+                let inside_number = t[..at.start].trim_end().ends_with(|c: char| c.is_ascii_digit());
+                let written = t[at.clone()].starts_with('+') || !inside_number;
+                written && (9..=15).contains(&digits(&t[at.clone()]).len())
+            },
         ),
         (
             Kind::Phone,
@@ -87,7 +91,7 @@ static PATTERNS: LazyLock<Vec<Pattern>> = LazyLock::new(|| {
 /// Every personal datum of a text, in order, none overlapping another.
 pub fn find(text: &str) -> Vec<(Range<usize>, Kind)> {
     let mut found: Vec<(Range<usize>, Kind)> = Vec::new();
-    if !text.contains('@') && text.bytes().filter(u8::is_ascii_digit).count() < 9 {
+    if !text.contains('@') && text.bytes().filter(u8::is_ascii_digit).count() < 6 {
         return found;
     }
     for pattern in PATTERNS.iter() {

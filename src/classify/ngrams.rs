@@ -5,7 +5,7 @@ pub const BUCKETS: usize = 1 << 14;
 /// Most signs beside the n-grams.
 pub const SIGNS: usize = 48;
 /// Weight of the n-grams beside signs: a sign says more than any letters.
-const BESIDE_SIGNS: f32 = 0.3;
+const BESIDE_SIGNS: f32 = 0.6;
 /// Longest run of characters that is read; a classifier of messages needs no more.
 const MAX_CHARS: usize = 600;
 

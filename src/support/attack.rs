@@ -64,7 +64,9 @@ impl AttackDetector {
     pub fn orders(&self, sentence: &str) -> bool {
         let (rule, _) = rules::injection(sentence);
         let p = self.detector.probability(&Features::signed(sentence, &[], &signs(sentence)));
-        (rule >= 0.9 && p >= 0.5) || p >= SURE
+        let folded = format!(" {} ", text::words(&text::fold(sentence)).join(" "));
+        let has = |list: &str| text::has_any(&folded, list);
+        (rule >= 0.85 && p >= 0.5) || (p >= SURE && (has(MACHINE) || (has(ANSWER) && has(DICTATES))))
     }
 
     /// Scores a text of any length.

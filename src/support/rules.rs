@@ -79,6 +79,16 @@ static INJECTION: LazyLock<Vec<(Regex, f32, &'static str)>> = LazyLock::new(|| {
             "dictates the answer",
         ),
         rule(
+            r"(?i)\b(add|adding|addition|append\w*|insert\w*|includ\w*|incorporat\w*|integrat\w*|embed\w*|introduc\w*|merg\w*|featur\w*)\b.{0,60}\b(code|snippet)\b.{0,60}\byour (code|codebase|solution|answer|reply|response|implementation|algorithm|explanation|elucidation|output)\b",
+            0.9,
+            "dictates what the answer must hold",
+        ),
+        rule(
+            r"(?i)\byour (code|codebase|solution|answer|reply|response|implementation|algorithm|explanation|elucidation)\b.{0,60}\b(add|adding|addition|append\w*|insert\w*|includ\w*|incorporat\w*|integrat\w*|embed\w*|mention\w*|promot\w*|advertis\w*|offering|suggesting)\b.{0,40}\b(code|snippet|link|website|www|product|offer|sale|headline|statement)\b",
+            0.85,
+            "dictates what the answer must hold",
+        ),
+        rule(
             r"(?i)\b(decode|base64|rot13)\b.{0,60}\b(execute|follow|obey|run|do what)|\b(execute|follow|obey)\b.{0,30}\b(decoded|encoded)",
             0.85,
             "hides instructions in a code",
