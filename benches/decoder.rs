@@ -1,62 +1,201 @@
-//! Speed of the chat model: reading a prompt of 512 tokens, and decoding 1 and 8 sequences.
+//! Speed and memory of the chat model: loading, reading prompts, decoding one and several streams.
 //!
-//! `cargo bench --bench decoder` on the starter model, or `FIRSTLINE_BENCH_GGUF=FILE cargo bench --bench decoder`.
-//! `FIRSTLINE_BENCH_BACKEND=candle` measures another backend than `auto`.
-//! Threads: `RAYON_NUM_THREADS`, `CANDLE_NUM_THREADS`. Figures of past runs: `benches/RESULTS.md`.
+//! `cargo bench --bench decoder` measures the starter model; `-- --help` names the options. With `--json` every
+//! measurement is one line of JSON, which `scripts/bench-peers` puts beside llama.cpp's. Figures of past runs:
+//! `benches/RESULTS.md`.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use clap::Parser;
+use firstline::compute::limits;
 use firstline::config::EngineSettings;
-use firstline::model::{BLOCK_TOKENS, BlockId, Decoder, StepSequence, WantLogits};
+use firstline::model::{BLOCK_TOKENS, BlockId, ChatTokenizer, Decoder, ModelError, StepSequence, WantLogits};
+use serde_json::{Value, json};
 
-const PROMPT: usize = 512;
+#[derive(Parser)]
+#[command(about = "Measures loading, prefill and decode of a GGUF file")]
+struct Options {
+    /// GGUF file [default: the starter model in the user's cache]
+    #[arg(long)]
+    model: Option<PathBuf>,
+    /// As the setting engine.backend
+    #[arg(long)]
+    backend: Option<String>,
+    /// As the setting engine.weights
+    #[arg(long)]
+    weights: Option<String>,
+    /// Threads of the compute room [default: the machine's]
+    #[arg(long)]
+    threads: Option<usize>,
+    /// Prompt lengths to read, in tokens
+    #[arg(long, value_delimiter = ',', default_value = "512")]
+    prompts: Vec<usize>,
+    /// Numbers of streams to decode together
+    #[arg(long, value_delimiter = ',', default_value = "1,8")]
+    streams: Vec<usize>,
+    /// Tokens in each stream's cache when its decode begins
+    #[arg(long, default_value_t = 512)]
+    context: usize,
+    /// Tokens that each stream decodes in a round
+    #[arg(long, default_value_t = 32)]
+    steps: usize,
+    /// Times that each thing is measured
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Measure the machine's limits instead: int8 multiply-adds and bytes read a second
+    #[arg(long)]
+    limits: bool,
+    /// Given by `cargo bench`
+    #[arg(long, hide = true)]
+    bench: bool,
+}
 
-/// The GGUF to measure: a setting, else the starter model in the user's cache.
-fn gguf() -> PathBuf {
-    let starter = "models/smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf";
-    match std::env::var_os("FIRSTLINE_BENCH_GGUF") {
-        Some(file) => file.into(),
-        None => PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/firstline").join(starter),
+impl Options {
+    fn model(&self) -> PathBuf {
+        let starter = "models/smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf";
+        let home = || PathBuf::from(std::env::var_os("HOME").unwrap_or_default());
+        self.model.clone().unwrap_or_else(|| home().join(".cache/firstline").join(starter))
+    }
+
+    fn settings(&self) -> EngineSettings {
+        let mut settings = EngineSettings::default();
+        self.backend.iter().for_each(|backend| settings.backend.clone_from(backend));
+        self.weights.iter().for_each(|weights| settings.weights.clone_from(weights));
+        // KV memory is taken as it is written to: the limit must only be large enough.
+        settings.kv_mib = settings.kv_mib.max(8192);
+        settings
+    }
+
+    /// One finding, as a line.
+    fn report(&self, finding: Value) {
+        if self.json {
+            return println!("{finding}");
+        }
+        let fields = finding.as_object().into_iter().flatten();
+        let words: Vec<String> = fields.map(|(key, value)| format!("{key} {value}")).collect();
+        println!("{}", words.join(", "));
     }
 }
 
-/// Blocks for `count` sequences of `PROMPT` tokens and some more.
-fn tables(count: usize) -> Vec<Vec<BlockId>> {
-    let each = (PROMPT / BLOCK_TOKENS + 1) as BlockId;
-    (0..count as BlockId).map(|s| (s * each..(s + 1) * each).collect()).collect()
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let options = Options::parse();
+    // The thread pool reads its size from the environment, once: start over with the right one.
+    if let Some(threads) = options.threads.filter(|n| std::env::var("RAYON_NUM_THREADS") != Ok(n.to_string())) {
+        let mut again = std::process::Command::new(std::env::current_exe()?);
+        let status = again.args(std::env::args_os().skip(1)).env("RAYON_NUM_THREADS", threads.to_string()).status()?;
+        std::process::exit(status.code().unwrap_or(1));
+    }
+    if options.limits {
+        let (int8, read) = (limits::int8_gmac_s(), limits::read_gb_s());
+        options
+            .report(json!({"what": "limits", "int8_gmac_s": int8.round(), "read_gb_s": (read * 10.0).round() / 10.0}));
+        return Ok(());
+    }
+    Ok(measure(&options)?)
 }
 
-fn bench(c: &mut Criterion) {
-    let backend = std::env::var("FIRSTLINE_BENCH_BACKEND").unwrap_or("auto".into());
-    let settings = EngineSettings { backend, ..Default::default() };
-    let mut decoder = Decoder::load(&gguf(), &settings).expect("a model (scripts/fetch-models gets it)");
-    let prompt: Vec<u32> = (0..PROMPT as u32).map(|i| (i * 7919 + 13) % decoder.vocab() as u32).collect();
-    let tables = tables(8);
+fn measure(options: &Options) -> Result<(), ModelError> {
+    let settings = options.settings();
+    let started = Instant::now();
+    ChatTokenizer::from_gguf(&options.model())?;
+    let mut decoder = Decoder::load(&options.model(), &settings)?;
+    let seconds = started.elapsed().as_secs_f64();
+    options.report(json!({"what": "load", "seconds": [seconds], "rss_mib": resident_mib()}));
 
-    let mut group = c.benchmark_group("decoder");
-    group.sample_size(10);
-    group.throughput(Throughput::Elements(PROMPT as u64));
-    group.bench_function("prefill_512", |b| {
-        b.iter(|| {
-            let share = StepSequence { tokens: &prompt, start: 0, blocks: &tables[0], logits: WantLogits::Last };
-            decoder.step(&[share]).expect("a step")
-        })
-    });
-    for table in &tables {
-        let share = StepSequence { tokens: &prompt, start: 0, blocks: table, logits: WantLogits::No };
-        decoder.step(&[share]).expect("a step");
+    for tokens in options.prompts.iter().copied() {
+        let seconds = (0..options.rounds).map(|_| {
+            let started = Instant::now();
+            read_prompt(&mut decoder, tokens, 0, settings.step_tokens, WantLogits::Last)?;
+            Ok(started.elapsed().as_secs_f64())
+        });
+        let seconds = seconds.collect::<Result<Vec<f64>, ModelError>>()?;
+        let tok_s = tokens as f64 / median(&seconds);
+        options.report(json!({"what": "prefill", "tokens": tokens, "seconds": seconds, "tok_s": tok_s}));
     }
-    for streams in [1, 8] {
-        let batch: Vec<StepSequence<'_>> = tables[..streams]
+    for stream in 0..options.streams.iter().copied().max().unwrap_or(0) {
+        let first = stream * blocks(options.context + options.steps);
+        read_prompt(&mut decoder, options.context, first, settings.step_tokens, WantLogits::No)?;
+    }
+    for streams in options.streams.iter().copied() {
+        let seconds = (0..options.rounds).map(|_| decode(&mut decoder, streams, options));
+        let seconds = seconds.collect::<Result<Vec<f64>, ModelError>>()?;
+        let tok_s = (streams * options.steps) as f64 / median(&seconds);
+        options.report(json!({
+            "what": "decode", "streams": streams, "context": options.context, "steps": options.steps,
+            "seconds": seconds, "tok_s": tok_s
+        }));
+    }
+    options.report(json!({"what": "memory", "rss_mib": resident_mib()}));
+    Ok(())
+}
+
+/// Reads a prompt into the blocks from `first_block`, in the engine's steps.
+fn read_prompt(
+    decoder: &mut Decoder,
+    tokens: usize,
+    first_block: usize,
+    step_tokens: usize,
+    last: WantLogits,
+) -> Result<(), ModelError> {
+    let prompt: Vec<u32> = (0..tokens as u32).map(|i| token(i, decoder)).collect();
+    let table = table(first_block, tokens);
+    let mut start = 0;
+    for chunk in prompt.chunks(step_tokens) {
+        let logits = if start + chunk.len() == tokens { last } else { WantLogits::No };
+        decoder.step(&[StepSequence { tokens: chunk, start, blocks: &table, logits }])?;
+        start += chunk.len();
+    }
+    Ok(())
+}
+
+/// Seconds for `steps` steps of `streams` sequences, each beginning after its context.
+fn decode(decoder: &mut Decoder, streams: usize, options: &Options) -> Result<f64, ModelError> {
+    let each = blocks(options.context + options.steps);
+    let tables: Vec<Vec<BlockId>> = (0..streams).map(|s| table(s * each, options.context + options.steps)).collect();
+    let started = Instant::now();
+    for step in 0..options.steps {
+        let tokens: Vec<[u32; 1]> = (0..streams).map(|s| [token((s * 1000 + step) as u32, decoder)]).collect();
+        let batch: Vec<StepSequence<'_>> = tokens
             .iter()
-            .map(|blocks| StepSequence { tokens: &[17], start: PROMPT, blocks, logits: WantLogits::Last })
+            .zip(&tables)
+            .map(|(tokens, blocks)| StepSequence {
+                tokens,
+                start: options.context + step,
+                blocks,
+                logits: WantLogits::Last,
+            })
             .collect();
-        group.throughput(Throughput::Elements(streams as u64));
-        group.bench_function(format!("decode_{streams}"), |b| b.iter(|| decoder.step(&batch).expect("a step")));
+        decoder.step(&batch)?;
     }
-    group.finish();
+    Ok(started.elapsed().as_secs_f64())
 }
 
-criterion_group!(benches, bench);
-criterion_main!(benches);
+/// Some token, never the same twice in a row; the peer reads the same ones.
+fn token(i: u32, decoder: &Decoder) -> u32 {
+    (i * 7919 + 13) % decoder.vocab() as u32
+}
+
+fn blocks(tokens: usize) -> usize {
+    tokens.div_ceil(BLOCK_TOKENS)
+}
+
+fn table(first: usize, tokens: usize) -> Vec<BlockId> {
+    (first..first + blocks(tokens)).map(|block| block as BlockId).collect()
+}
+
+fn median(seconds: &[f64]) -> f64 {
+    let mut sorted = seconds.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// This process's resident memory (Linux; `null` elsewhere).
+fn resident_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"))?;
+    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib / 1024)
+}

@@ -3,6 +3,7 @@
 //! Precedence, weakest first: the defaults written here, `firstline.toml` in the working directory
 //! (or `--config FILE`), environment variables `FIRSTLINE_<SECTION>__<FIELD>`, command-line flags.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use figment::Figment;
@@ -37,6 +38,14 @@ pub struct ServerSettings {
     pub keys: Vec<ApiKey>,
     /// Listen on a public address without any key.
     pub allow_open: bool,
+    /// Serve HTTPS with this certificate chain (PEM) ...
+    pub tls_cert: Option<PathBuf>,
+    /// ... and its private key (PEM).
+    pub tls_key: Option<PathBuf>,
+    /// Origins of web pages that may call the API from a browser (`https://shop.example`), or `*` alone.
+    pub cors_origins: Vec<String>,
+    /// How long a client may take for the TLS handshake, and for a request's headers, in seconds.
+    pub header_timeout_s: u64,
     /// Largest request body, in bytes.
     pub max_body_bytes: usize,
     /// Longest a request may take, in seconds, from its arrival to its last token.
@@ -49,6 +58,28 @@ pub struct ServerSettings {
     pub max_message_chars: usize,
     /// Most texts in one embeddings request.
     pub max_embedding_inputs: usize,
+}
+
+impl ServerSettings {
+    /// True where only this machine can reach the address.
+    pub fn is_loopback(&self) -> bool {
+        let ip = self.host.trim_matches(['[', ']']).parse::<IpAddr>();
+        self.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Base of the links in answers, without a slash at its end, for a server that listens on `port`. An address that
+    /// means "everywhere" is no place to send anybody: there it is this machine's own.
+    pub fn public_url_at(&self, port: u16) -> String {
+        if let Some(url) = &self.public_url {
+            return url.trim_end_matches('/').to_string();
+        }
+        let scheme = if self.tls_cert.is_some() { "https" } else { "http" };
+        match self.host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => format!("{scheme}://127.0.0.1:{port}"),
+            Ok(IpAddr::V6(ip)) => format!("{scheme}://[{ip}]:{port}"),
+            _ => format!("{scheme}://{}:{port}", self.host),
+        }
+    }
 }
 
 /// One API key and what it may do.
@@ -162,6 +193,8 @@ pub struct StoreSettings {
     pub state_dir: PathBuf,
     /// Keep conversations' texts (`true`), or only their outcomes (`false`).
     pub keep_text: bool,
+    /// Mask cards, bank and tax numbers, passports, phones and e-mail addresses in the texts that are kept.
+    pub mask_personal: bool,
 }
 
 impl Default for ServerSettings {
@@ -172,6 +205,10 @@ impl Default for ServerSettings {
             public_url: None,
             keys: Vec::new(),
             allow_open: false,
+            tls_cert: None,
+            tls_key: None,
+            cors_origins: Vec::new(),
+            header_timeout_s: 15,
             max_body_bytes: 2 << 20,
             request_timeout_s: 300,
             shutdown_grace_s: 30,
@@ -234,7 +271,7 @@ impl Default for SupportSettings {
 
 impl Default for StoreSettings {
     fn default() -> Self {
-        Self { state_dir: "state".into(), keep_text: true }
+        Self { state_dir: "state".into(), keep_text: true, mask_personal: true }
     }
 }
 
@@ -269,4 +306,20 @@ pub enum ConfigError {
     Missing(PathBuf),
     #[error("the configuration is not valid: {0}")]
     Invalid(Box<figment::Error>),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_lead_to_the_public_url_or_to_where_the_server_listens() {
+        let url = |host: &str| ServerSettings { host: host.into(), ..ServerSettings::default() }.public_url_at(81);
+        assert_eq!(url("127.0.0.1"), "http://127.0.0.1:81");
+        assert_eq!(url("0.0.0.0"), "http://127.0.0.1:81");
+        assert_eq!(url("[::1]"), "http://[::1]:81");
+        assert_eq!(url("localhost"), "http://localhost:81");
+        let set = ServerSettings { public_url: Some("https://help.example/".into()), ..ServerSettings::default() };
+        assert_eq!(set.public_url_at(81), "https://help.example");
+    }
 }

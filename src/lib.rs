@@ -14,7 +14,7 @@
 //! | 1 | [`model`] | weights to numbers: GGUF, tokenizers, the decoder |
 //! | 1 | [`classify`] | small learned classifiers, calibrated |
 //! | 0 | [`compute`] | the operations that the models are written in |
-//! | 0 | [`config`], [`telemetry`] | settings; logs and metrics |
+//! | 0 | [`config`], [`telemetry`], [`personal`] | settings; logs and metrics; personal data, found and masked |
 
 pub mod api;
 pub mod classify;
@@ -26,6 +26,7 @@ pub mod eval;
 pub mod kb;
 pub mod llm;
 pub mod model;
+pub mod personal;
 pub mod store;
 pub mod support;
 pub mod telemetry;

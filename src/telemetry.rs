@@ -1,14 +1,16 @@
-//! Logs and metrics. Customers' words never reach a log at the default level.
+//! Logs and metrics. Customers' words never reach a log at the default level, and personal data at none.
 //!
 //! Logs go to stderr through `tracing`, as text or JSON. Metrics go through the `metrics` facade into one Prometheus
 //! recorder, rendered at `/metrics`. Where vLLM has a metric of the same meaning it has vLLM's name, so that boards
 //! made for vLLM work; our own begin with `firstline_`. [`name`] lists them all.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
+
+use crate::personal;
 
 /// How log lines are written.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,13 +29,30 @@ pub fn init_logging(level: Option<&str>, format: LogFormat) -> Result<(), String
     let from_env = std::env::var("FIRSTLINE_LOG").ok();
     let filter = filter_of(level.or(from_env.as_deref()).unwrap_or("info"))?;
     let colours = std::io::stderr().is_terminal();
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(|| MaskedLines(std::io::stderr()))
+        .with_ansi(colours);
     // A subscriber that is there already (an embedding program's, a test's) stays.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).compact().try_init(),
         LogFormat::Json => builder.json().try_init(),
     };
     Ok(())
+}
+
+/// Writes log lines with personal data masked. The formatter hands over whole lines.
+struct MaskedLines<W: Write>(W);
+
+impl<W: Write> Write for MaskedLines<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.0.write_all(personal::masked(&String::from_utf8_lossy(line)).as_bytes())?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// A bare level is ours; libraries speak from `warn` up.
@@ -125,6 +144,18 @@ pub fn prometheus() -> &'static PrometheusHandle {
     })
 }
 
+/// How often samples are folded into their histograms.
+const UPKEEP: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// Folds samples away also where nobody ever asks for `/metrics`: unfolded they would pile up. Never returns.
+pub async fn keep_metrics_small() {
+    let mut tick = tokio::time::interval(UPKEEP);
+    loop {
+        tick.tick().await;
+        prometheus().run_upkeep();
+    }
+}
+
 fn describe() {
     use metrics::{describe_counter, describe_gauge, describe_histogram};
     describe_gauge!(name::RUNNING, "Sequences in the running batch.");
@@ -161,6 +192,13 @@ mod tests {
     fn a_bare_level_is_ours_and_libraries_stay_quiet() {
         assert_eq!(filter_of("Debug").unwrap().to_string(), "firstline=debug,warn");
         assert!(filter_of("firstline::llm=trace,warn").is_ok());
+    }
+
+    #[test]
+    fn personal_data_never_reaches_a_log_line() {
+        let mut line = MaskedLines(Vec::new());
+        line.write_all(b"INFO said \"call +44 20 7946 0958\" 2026-11-21T16:03:05.123Z\n").unwrap();
+        assert_eq!(line.0, b"INFO said \"call [phone]\" 2026-11-21T16:03:05.123Z\n");
     }
 
     #[test]

@@ -4,11 +4,12 @@
 use std::time::Instant;
 
 use serde_json::{Value, json};
+use tokio::task::JoinHandle;
 
 use super::conversation::{self, Place};
 use super::state::{Admission, AppState};
 use super::wire::error::ApiError;
-use super::wire::support::{action_word, finish_reason, handoff_call, support_of};
+use super::wire::support::{finish_reason, handoff_call, support_of};
 use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
 use crate::store::TurnRecord;
 use crate::support::{Action, TurnEvent, TurnOutcome, TurnStream};
@@ -36,8 +37,15 @@ pub struct Answer {
     state: AppState,
     source: Source,
     arrived: Instant,
-    ended: bool,
+    end: End,
     _admission: Admission,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    NotYet,
+    Failed,
+    Done,
 }
 
 enum Source {
@@ -59,15 +67,17 @@ pub struct SupportTurn {
     /// All text so far.
     pub text: String,
     pub first_text_ms: Option<i64>,
+    /// The ending, while the turn is being recorded.
+    pub recording: Option<(JoinHandle<()>, Box<Ending>)>,
 }
 
 impl Answer {
     pub fn raw(state: AppState, admission: Admission, arrived: Instant, generation: Generation) -> Self {
-        Self { state, source: Source::Raw(generation), arrived, ended: false, _admission: admission }
+        Self { state, source: Source::Raw(generation), arrived, end: End::NotYet, _admission: admission }
     }
 
     pub fn support(state: AppState, admission: Admission, arrived: Instant, turn: SupportTurn) -> Self {
-        Self { state, source: Source::Support(Box::new(turn)), arrived, ended: false, _admission: admission }
+        Self { state, source: Source::Support(Box::new(turn)), arrived, end: End::NotYet, _admission: admission }
     }
 
     /// The conversation's id, for support turns.
@@ -86,12 +96,15 @@ impl Answer {
             Ok(piece) => piece,
             Err(_) => Piece::Failed(ApiError::timeout(limit.as_secs())),
         };
-        self.ended |= !matches!(piece, Piece::Text { .. });
+        match &piece {
+            Piece::Text { .. } => {}
+            Piece::Done(_) => self.end = End::Done,
+            Piece::Failed(_) => self.end = End::Failed,
+        }
         piece
     }
 
     async fn next_of_source(&mut self) -> Piece {
-        let broke_off = || Piece::Failed(ApiError::internal("the answer broke off without an end"));
         match &mut self.source {
             Source::Raw(generation) => match generation.next().await {
                 Some(GenerationEvent::Text { text, logprobs }) => Piece::Text { text, logprobs },
@@ -106,71 +119,123 @@ impl Answer {
                 Some(GenerationEvent::Failed(error)) => Piece::Failed(error.into()),
                 None => broke_off(),
             },
-            Source::Support(turn) => match turn.stream.next().await {
-                Some(TurnEvent::Text(text)) => {
-                    turn.first_text_ms.get_or_insert(ms_since(self.arrived));
-                    turn.text.push_str(&text);
-                    Piece::Text { text, logprobs: Vec::new() }
-                }
-                Some(TurnEvent::Done(outcome)) => {
-                    Piece::Done(Box::new(turn.end(&self.state, self.arrived, *outcome).await))
-                }
-                Some(TurnEvent::Failed(error)) => Piece::Failed(error.into()),
-                None => broke_off(),
-            },
+            Source::Support(turn) => turn.next(&self.state, self.arrived).await,
         }
     }
 }
 
+fn broke_off() -> Piece {
+    Piece::Failed(ApiError::internal("the answer broke off without an end"))
+}
+
 impl Drop for Answer {
     fn drop(&mut self) {
-        if self.ended {
+        if self.end == End::Done {
             return;
         }
-        let after_ms = ms_since(self.arrived);
-        let Source::Support(turn) = &self.source else {
-            metrics::counter!(name::DISCONNECTED, "route" => "raw").increment(1);
-            return;
-        };
-        metrics::counter!(name::DISCONNECTED, "route" => "support").increment(1);
-        // A conversation that this turn would have begun has no row yet.
-        let known = turn.place.turn_lock.is_some().then(|| turn.place.conversation.id.clone());
-        let state = self.state.clone();
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                let Ok(loaded) = state.loaded() else { return };
-                let body = json!({"after_ms": after_ms});
-                if let Err(error) = loaded.store.append_event(known.as_deref(), "cancelled", &body).await {
-                    tracing::warn!(%error, "a cancelled turn was not recorded");
-                }
-            });
+        let route = if matches!(self.source, Source::Raw(_)) { "raw" } else { "support" };
+        if self.end == End::NotYet {
+            metrics::counter!(name::DISCONNECTED, "route" => route).increment(1);
+        }
+        let Source::Support(turn) = &mut self.source else { return };
+        // The client knows the conversation's id already, and the customer what was said: both are kept.
+        if turn.recording.is_none() {
+            let action = if self.end == End::Failed { "failed" } else { "cancelled" };
+            let record = turn.broken_off(&self.state, self.arrived, action);
+            turn.write(&self.state, record, None);
         }
     }
 }
 
 impl SupportTurn {
-    /// Records the turn and makes its ending.
-    async fn end(&mut self, state: &AppState, arrived: Instant, outcome: TurnOutcome) -> Ending {
+    /// The next piece. Safe to be cancelled: what was begun goes on with the next call.
+    async fn next(&mut self, state: &AppState, arrived: Instant) -> Piece {
+        if self.recording.is_none() {
+            match self.stream.next().await {
+                Some(TurnEvent::Text(text)) => {
+                    self.first_text_ms.get_or_insert(ms_since(arrived));
+                    self.text.push_str(&text);
+                    return Piece::Text { text, logprobs: Vec::new() };
+                }
+                Some(TurnEvent::Done(outcome)) => self.end(state, arrived, *outcome),
+                None => return broke_off(),
+            }
+        }
+        if let Some((recorded, _)) = &mut self.recording {
+            // The customer gets the answer also where it could not be recorded.
+            let _ = recorded.await;
+        }
+        self.recording.take().map_or_else(broke_off, |(_, ending)| Piece::Done(ending))
+    }
+
+    /// Makes the ending, and begins to record the turn.
+    fn end(&mut self, state: &AppState, arrived: Instant, outcome: TurnOutcome) {
         let total_ms = ms_since(arrived);
         let record = self.record(state, &outcome, total_ms);
         count_turn(state, &outcome, self.first_text_ms.unwrap_or(total_ms), total_ms);
+        let conversation_id = record.conversation.id.clone();
         if let Ok(loaded) = state.loaded() {
-            if let Err(error) = loaded.store.append(&record).await {
-                // The customer still gets the answer.
-                metrics::counter!(name::STORE_FAILED).increment(1);
-                tracing::error!(%error, conversation = %record.conversation.id, "a turn was not recorded");
-            }
-            let key_name = &record.conversation.key_name;
-            loaded.traces.keep(&self.response_id, key_name, support_of(&outcome, &record.conversation.id, true));
+            let support = support_of(&outcome, &conversation_id, true);
+            loaded.traces.keep(&self.response_id, &record.conversation.key_name, support);
         }
-        self.place.turn_lock = None;
         let handoff = outcome.handoff.as_ref().filter(|_| self.handoff_tool && outcome.action == Action::Handoff);
         let tool_call = handoff.map(|handoff| handoff_call(handoff, &outcome.reason));
-        Ending {
+        let ending = Ending {
             finish_reason: finish_reason(&outcome, tool_call.is_some()),
             usage: outcome.usage,
-            support: Some((support_of(&outcome, &record.conversation.id, self.with_trace), outcome.action)),
+            support: Some((support_of(&outcome, &conversation_id, self.with_trace), outcome.action)),
             tool_call,
+        };
+        // Without its summary, which may quote the customer.
+        let handoff = outcome.handoff.as_ref().map(|h| json!({"id": h.id, "queue": h.queue, "tags": h.tags}));
+        if let Some(recorded) = self.write(state, record, handoff) {
+            self.recording = Some((recorded, Box::new(ending)));
+        }
+    }
+
+    /// Appends a turn on a task of its own, which a client that leaves does not end; the conversation's next request
+    /// waits for it.
+    fn write(&mut self, state: &AppState, record: TurnRecord, handoff: Option<Value>) -> Option<JoinHandle<()>> {
+        let runtime = tokio::runtime::Handle::try_current().ok()?;
+        let (state, turn_lock) = (state.clone(), self.place.turn_lock.take());
+        Some(runtime.spawn(async move {
+            let Ok(loaded) = state.loaded() else { return };
+            let id = record.conversation.id.clone();
+            let mut written = loaded.store.append(&record).await.map(|_| ());
+            if let (Ok(()), Some(handoff)) = (&written, handoff) {
+                written = loaded.store.append_event(Some(&id), "handoff", &handoff).await;
+            }
+            if let Err(error) = written {
+                metrics::counter!(name::STORE_FAILED).increment(1);
+                tracing::error!(%error, conversation = %id, "a turn was not recorded");
+            }
+            drop(turn_lock);
+        }))
+    }
+
+    /// A turn that came to no outcome: the conversation stays as it was.
+    fn broken_off(&self, state: &AppState, arrived: Instant, action: &str) -> TurnRecord {
+        let total_ms = ms_since(arrived);
+        let mut conversation = self.place.conversation.clone();
+        conversation.updated_ms = chrono::Utc::now().timestamp_millis();
+        TurnRecord {
+            conversation,
+            continues: self.place.continues.clone(),
+            customer_text: self.customer_text.clone(),
+            answer_text: self.text.clone(),
+            action: action.into(),
+            kind: None,
+            reason: None,
+            confidence: 0.0,
+            sources: json!([]),
+            model_hash: state.loaded().map(|loaded| loaded.chat.hash().to_string()).unwrap_or_default(),
+            pack_version: self.pack_version.clone(),
+            prompt_tokens: 0,
+            cached_tokens: 0,
+            completion_tokens: 0,
+            first_token_ms: self.first_text_ms.unwrap_or(total_ms),
+            total_ms,
+            chain_hash: None,
         }
     }
 
@@ -191,7 +256,7 @@ impl SupportTurn {
             continues: self.place.continues.clone(),
             customer_text: self.customer_text.clone(),
             answer_text: self.text.clone(),
-            action: action_word(outcome.action).into(),
+            action: outcome.action.name().into(),
             kind: Some(outcome.kind.clone()),
             reason: Some(outcome.reason.clone()),
             confidence: outcome.confidence,
@@ -233,6 +298,6 @@ fn count_turn(state: &AppState, outcome: &TurnOutcome, first_text_ms: i64, total
     let operator = outcome.operator.clone();
     metrics::histogram!(name::FIRST_TEXT, "operator" => operator.clone()).record(first_text_ms as f64 / 1000.0);
     metrics::histogram!(name::TURN_TIME, "operator" => operator.clone()).record(total_ms as f64 / 1000.0);
-    let (action, kind) = (action_word(outcome.action), outcome.kind.clone());
+    let (action, kind) = (outcome.action.name(), outcome.kind.clone());
     metrics::counter!(name::TURNS, "action" => action, "kind" => kind, "operator" => operator).increment(1);
 }

@@ -3,8 +3,6 @@
 //! The settings hold each key's SHA-256, never the key. Without keys everything is open, and then the server listens
 //! on loopback only.
 
-use std::net::IpAddr;
-
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -85,7 +83,7 @@ impl Keys {
     /// A key without a name, with a name twice, a hash that is no SHA-256, an unknown scope; and an address that
     /// others can reach without any key.
     pub fn new(settings: &ServerSettings) -> Result<Self, String> {
-        if settings.keys.is_empty() && !settings.allow_open && !is_loopback(&settings.host) {
+        if settings.keys.is_empty() && !settings.allow_open && !settings.is_loopback() {
             return Err(format!(
                 "server.host is {:?}, which other machines can reach, and there are no API keys; add [[server.keys]], \
                  or set server.allow_open = true",
@@ -161,10 +159,6 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(text.get(2 * n..2 * n + 2)?, 16).ok()?;
     }
     Some(bytes)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use super::state::{Admission, AppState, Loaded};
 use super::wire::chat::{ChatRequest, chat_request};
 use super::wire::completion::{Envelope, message_of};
 use super::wire::error::ApiError;
-use super::wire::support::action_word;
 use super::{conversation, models, stream};
+use crate::config::EngineSettings;
 use crate::llm::{CacheScope, ChatMessage, GenerateRequest, SamplingParams};
 use crate::support::TurnRequest;
 
@@ -50,7 +50,7 @@ pub async fn completions(
         id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
         created: chrono::Utc::now().timestamp(),
         model: request.model.clone(),
-        fingerprint: format!("fl-{}", loaded.chat.hash().chars().take(12).collect::<String>()),
+        fingerprint: fingerprint(loaded.chat.hash(), &state.settings().engine),
     };
     let call = Call {
         state: &state,
@@ -78,6 +78,13 @@ pub async fn completions(
         response.headers_mut().insert(HeaderName::from_static(conversation::HEADER), id);
     }
     Ok(response)
+}
+
+/// What makes answers differ: the model's file, the program, and how it computes.
+fn fingerprint(model: &str, engine: &EngineSettings) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let made_by = format!("{model} {version} {} {} {}", engine.backend, engine.device, engine.weights);
+    format!("fl-{}", &blake3::hash(made_by.as_bytes()).to_hex()[..12])
 }
 
 /// Runs `work` within the request's time.
@@ -117,7 +124,7 @@ async fn whole(answer: &mut Answer, envelope: &Envelope, want_logprobs: bool) ->
     let mut body = envelope.completion(message, ending.finish_reason, logprobs, &ending.usage);
     let Some((support, action)) = ending.support else { return Ok(Json(body).into_response()) };
     body["support"] = support;
-    Ok(([("x-support-action", action_word(action))], Json(body)).into_response())
+    Ok(([("x-support-action", action.name())], Json(body)).into_response())
 }
 
 async fn raw(call: &Call<'_>, admission: Admission, request: ChatRequest) -> Result<Answer, ApiError> {
@@ -161,7 +168,7 @@ async fn support(
     let id = conversation::requested_id(headers, &request.metadata)?;
     let after_tool = request.messages.last().is_some_and(|m| m.role == "tool");
     let messages = customers_turn(request.messages)?;
-    let customer_text = messages.last().map(|m| m.content.clone()).unwrap_or_default();
+    let customer_text = newest_words(&messages);
     let metadata = request.metadata;
     let place = conversation::place(loaded, &principal.key_name, id, metadata.channel.clone(), messages).await?;
     let stream = loaded
@@ -172,9 +179,10 @@ async fn support(
             channel: metadata.channel.or_else(|| place.conversation.channel.clone()),
             audience: metadata.audience,
             conversation_id: place.conversation.id.clone(),
+            group_id: place.conversation.group_id.clone(),
             state: place.state.clone(),
             messages_last_minute: place.messages_last_minute,
-            sampling: (!request.sampling.is_empty()).then(|| request.sampling.over(SamplingParams::default())),
+            sampling: request.sampling,
             max_tokens: request.max_tokens,
             stop: request.stop,
             public_url: state.public_url().to_string(),
@@ -191,6 +199,7 @@ async fn support(
         pack_version: loaded.knowledge.snapshot().version().to_string(),
         text: String::new(),
         first_text_ms: None,
+        recording: None,
     };
     Ok(Answer::support(state.clone(), admission, arrived, turn))
 }
@@ -211,6 +220,13 @@ fn customers_turn(mut messages: Vec<ChatMessage>) -> Result<Vec<ChatMessage>, Ap
     }
 }
 
+/// What the customer wrote since our last answer.
+fn newest_words(messages: &[ChatMessage]) -> String {
+    let after = messages.iter().rposition(|m| m.role == "assistant").map_or(0, |n| n + 1);
+    let words = messages[after..].iter().filter(|m| m.role == "user").map(|m| m.content.as_str());
+    words.collect::<Vec<_>>().join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -223,6 +239,12 @@ mod tests {
     fn a_tools_result_leads_back_to_the_customers_words() {
         let transcript = vec![said("user", "a person please"), said("assistant", ""), said("tool", "done")];
         assert_eq!(customers_turn(transcript).unwrap(), [said("user", "a person please")]);
+    }
+
+    #[test]
+    fn all_messages_since_the_last_answer_are_the_customers_words() {
+        let t = [said("user", "a"), said("assistant", "b"), said("user", "c"), said("system", "s"), said("user", "d")];
+        assert_eq!(newest_words(&t), "c\nd");
     }
 
     #[test]

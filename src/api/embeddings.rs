@@ -55,9 +55,13 @@ async fn embed(loaded: &Loaded, request: EmbeddingsRequest) -> Result<Value, Api
     let mut texts = texts.into_iter().peekable();
     while texts.peek().is_some() {
         let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
-        let _turn = loaded.embedding_turn.acquire().await.map_err(ApiError::internal)?;
+        let turn = loaded.embedding_turn.clone().acquire_owned().await.map_err(ApiError::internal)?;
         let embedder = loaded.embedder.clone();
-        let work = move || embedder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>(), role);
+        let work = move || {
+            // A client that leaves does not end this batch: others wait until it is really done.
+            let _turn = turn;
+            embedder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>(), role)
+        };
         let Embeddings { vectors, tokens: read, truncated } =
             tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??;
         tokens += read.iter().sum::<usize>();

@@ -17,5 +17,8 @@ pub async fn ready(State(state): State<AppState>) -> Result<Json<Value>, ApiErro
         return Err(ApiError::not_ready(true));
     }
     let loaded = state.loaded()?;
+    if !loaded.chat.is_alive() {
+        return Err(ApiError::internal("the chat engine has ended; restart the server"));
+    }
     Ok(Json(json!({"status": "ready", "pack_version": loaded.knowledge.snapshot().version()})))
 }

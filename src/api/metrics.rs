@@ -14,9 +14,8 @@ pub async fn render(State(state): State<AppState>, principal: Principal) -> Resu
     if let Ok(loaded) = state.loaded() {
         read_engine(loaded);
     }
-    let handle = prometheus();
-    handle.run_upkeep();
-    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render()).into_response())
+    let text = prometheus().render();
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
 }
 
 /// The engine counts for itself; its numbers are read when somebody asks.

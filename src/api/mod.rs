@@ -8,7 +8,7 @@
 //!
 //! *Principal*: who asks, by API key. *Place*: a request's conversation with its history and state ([`conversation`]).
 //! *Loaded*: models, knowledge and database; absent while starting, and then requests are answered 503 ([`state`]).
-//! [`serve`] binds first, loads in the background, and lets running answers finish when it stops.
+//! [`serve`] binds first ([`listen`]: TLS, CORS, slow clients), loads in the background, and lets running answers finish when it stops.
 
 mod answer;
 mod auth;
@@ -18,17 +18,18 @@ mod conversation;
 mod embeddings;
 mod health;
 mod kb_files;
+mod listen;
 mod metrics;
 mod models;
 mod observe;
 mod page;
+mod path;
 mod serve;
 mod state;
 mod stream;
 mod trace;
 mod wire;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use axum::Router;
@@ -62,7 +63,10 @@ pub struct ModelFiles {
 #[derive(Debug)]
 pub enum Startup {
     /// The socket is open: `/health/live` answers, `/health/ready` is 503.
-    Listening(SocketAddr),
+    Listening {
+        /// `http://address` or `https://address`.
+        base: String,
+    },
     /// Models are loaded; milliseconds each.
     Models {
         chat_ms: u64,

@@ -1,11 +1,12 @@
 //! `GET /v1/models`: operators, `support`, and the bare models; and which of them a chat request means.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::{Principal, Scope};
+use super::path::PathText;
 use super::state::{AppState, Loaded};
 use super::wire::error::ApiError;
 
@@ -29,7 +30,7 @@ pub fn chat_target(loaded: &Loaded, model: &str) -> Result<ChatTarget, ApiError>
         return Ok(ChatTarget::Support { operator: None });
     }
     let operators = loaded.support.operators();
-    if operators.iter().any(|(name, _)| name == model) {
+    if operators.iter().any(|name| name == model) {
         return Ok(ChatTarget::Support { operator: Some(model.to_string()) });
     }
     if model == loaded.chat.id() {
@@ -39,7 +40,7 @@ pub fn chat_target(loaded: &Loaded, model: &str) -> Result<ChatTarget, ApiError>
         let message = format!("{model:?} is an embedding model; ask it at /v1/embeddings");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "unsupported_value", message).on("model"));
     }
-    let names = operators.iter().map(|(name, _)| name.as_str());
+    let names = operators.iter().map(String::as_str);
     let known: Vec<&str> = std::iter::once(SUPPORT).chain(names).chain([loaded.chat.id()]).collect();
     Err(ApiError::model_not_found(model, &known.join(", ")))
 }
@@ -54,7 +55,7 @@ pub async fn list(State(state): State<AppState>, principal: Principal) -> Result
 pub async fn get(
     State(state): State<AppState>,
     principal: Principal,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<Json<Value>, ApiError> {
     let models = visible(state.loaded()?, &principal);
     match models.iter().find(|model| model["id"] == id.as_str()) {

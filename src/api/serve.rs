@@ -1,14 +1,13 @@
 //! The server's life: bind, load in the background, serve, stop.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::net::TcpListener;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 
 use super::auth::Keys;
+use super::listen::{Socket, cors};
 use super::state::{AppState, Loaded};
 use super::{ModelFiles, ServeError, Startup, router};
 use crate::config::Settings;
@@ -33,18 +32,19 @@ pub async fn serve(
     let started = Instant::now();
     let report: Report = Arc::new(Mutex::new(report));
     let keys = Keys::new(&settings.server).map_err(ServeError::Settings)?;
-    let listener = bind(&settings).await?;
-    let address = listener.local_addr()?;
-    let public_url = public_url(&settings, address);
-    crate::telemetry::prometheus();
+    let cors = cors(&settings.server.cors_origins)?;
+    let socket = Socket::open(&settings.server).await?;
+    let public_url = settings.server.public_url_at(socket.port());
+    let base = socket.base();
+    tokio::spawn(crate::telemetry::keep_metrics_small());
     let state = AppState::new(settings, keys, public_url);
-    (report.lock())(Startup::Listening(address));
+    let router = match cors {
+        Some(cors) => router(state.clone()).layer(cors),
+        None => router(state.clone()),
+    };
+    let mut server = socket.serve(router)?;
+    (report.lock())(Startup::Listening { base });
 
-    let (stop, mut stopped) = watch::channel(false);
-    let server = axum::serve(listener, router(state.clone())).with_graceful_shutdown(async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    });
-    let mut server = tokio::spawn(async move { server.await });
     let mut loading = tokio::spawn(load(state.clone(), models, report, started));
     let mut loaded = false;
     // Watches the pack until the server ends.
@@ -52,7 +52,7 @@ pub async fn serve(
     let mut signal = std::pin::pin!(shutdown_signal());
     loop {
         tokio::select! {
-            ended = &mut server => return ended.map_err(std::io::Error::other)?.map_err(ServeError::from),
+            ended = &mut server.task => return ended.map_err(std::io::Error::other)?.map_err(ServeError::from),
             outcome = &mut loading, if !loaded => {
                 _guard = outcome.map_err(std::io::Error::other)??;
                 loaded = true;
@@ -63,40 +63,20 @@ pub async fn serve(
     state.set_stopping();
     let grace = Duration::from_secs(state.settings().server.shutdown_grace_s);
     tracing::info!(grace_s = grace.as_secs(), "stopping; running answers may finish");
-    let _ = stop.send(true);
+    server.stop();
     tokio::select! {
-        ended = tokio::time::timeout(grace, &mut server) => {
+        ended = tokio::time::timeout(grace, &mut server.task) => {
             if ended.is_err() {
                 tracing::warn!("some answers were cut off at the end of server.shutdown_grace_s");
             }
         }
         () = shutdown_signal() => tracing::warn!("a second signal: stopping at once"),
     }
-    server.abort();
+    server.cut_off();
     if let Ok(loaded) = state.loaded() {
         loaded.store.close().await;
     }
     Ok(())
-}
-
-async fn bind(settings: &Settings) -> Result<TcpListener, ServeError> {
-    let (host, port) = (settings.server.host.trim_matches(['[', ']']), settings.server.port);
-    let failed = |error: std::io::Error| {
-        let hint = match error.kind() {
-            std::io::ErrorKind::AddrInUse => " (another program listens there; choose another port with --port)",
-            _ => "",
-        };
-        ServeError::Bind { address: format!("{host}:{port}"), reason: format!("{error}{hint}") }
-    };
-    TcpListener::bind((host, port)).await.map_err(failed)
-}
-
-fn public_url(settings: &Settings, address: SocketAddr) -> String {
-    match &settings.server.public_url {
-        Some(url) => url.trim_end_matches('/').to_string(),
-        None if address.ip().is_unspecified() => format!("http://127.0.0.1:{}", address.port()),
-        None => format!("http://{address}"),
-    }
 }
 
 /// Loads everything, then opens the doors.
@@ -114,6 +94,7 @@ async fn load(
     };
     let (chat, embedder, knowledge, guard) = blocking?;
     let store = Store::open(&settings.store.state_dir, settings.store.keep_text).await?;
+    let store = store.masking_personal(settings.store.mask_personal);
     let support = {
         let (settings, chat, embedder) = (settings.support.clone(), chat.clone(), embedder.clone());
         let knowledge = knowledge.clone();
@@ -124,6 +105,7 @@ async fn load(
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {
         (report.lock())(Startup::Warm { operator, tokens, ms: ms(time) });
     }
+    tokio::spawn(support.clone().follow_changes());
     state.set_loaded(Loaded {
         chat,
         embedder,
@@ -134,7 +116,7 @@ async fn load(
         traces: Default::default(),
         public_files: Default::default(),
         since: chrono::Utc::now().timestamp(),
-        embedding_turn: tokio::sync::Semaphore::new(1),
+        embedding_turn: Arc::new(tokio::sync::Semaphore::new(1)),
     });
     (report.lock())(Startup::Ready { ms: ms(started.elapsed()) });
     Ok(guard)
@@ -196,29 +178,5 @@ async fn shutdown_signal() {
     #[cfg(not(unix))]
     {
         let _ = tokio::signal::ctrl_c().await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_lead_to_the_public_url_or_the_bound_address() {
-        let mut settings = Settings::default();
-        assert_eq!(public_url(&settings, "127.0.0.1:81".parse().unwrap()), "http://127.0.0.1:81");
-        assert_eq!(public_url(&settings, "0.0.0.0:81".parse().unwrap()), "http://127.0.0.1:81");
-        assert_eq!(public_url(&settings, "[::1]:81".parse().unwrap()), "http://[::1]:81");
-        settings.server.public_url = Some("https://help.example/".into());
-        assert_eq!(public_url(&settings, "127.0.0.1:81".parse().unwrap()), "https://help.example");
-    }
-
-    #[tokio::test]
-    async fn a_taken_port_is_told_with_what_to_do() {
-        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut settings = Settings::default();
-        settings.server.port = taken.local_addr().unwrap().port();
-        let error = bind(&settings).await.unwrap_err().to_string();
-        assert!(error.contains("--port"), "{error}");
     }
 }

@@ -17,6 +17,9 @@ use crate::llm::ChatModel;
 use crate::store::Store;
 use crate::support::Support;
 
+/// Longer than this no request waits, whatever the settings say: thirty days, so that times can be added.
+const LONGEST_S: u64 = 30 * 86_400;
+
 /// The server's state. Cheap to clone.
 #[derive(Clone)]
 pub struct AppState(Arc<Inner>);
@@ -47,7 +50,7 @@ pub struct Loaded {
     /// Seconds since 1970.
     pub since: i64,
     /// One embedding batch of the API at a time: it is the processor's time that is scarce.
-    pub embedding_turn: tokio::sync::Semaphore,
+    pub embedding_turn: Arc<tokio::sync::Semaphore>,
 }
 
 impl AppState {
@@ -96,7 +99,7 @@ impl AppState {
     }
 
     pub fn request_timeout(&self) -> Duration {
-        Duration::from_secs(self.settings().server.request_timeout_s.max(1))
+        Duration::from_secs(self.settings().server.request_timeout_s.clamp(1, LONGEST_S))
     }
 
     pub fn transcript_limits(&self) -> TranscriptLimits {

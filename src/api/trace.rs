@@ -6,16 +6,17 @@
 use std::collections::VecDeque;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use parking_lot::Mutex;
 use serde_json::Value;
 
 use super::auth::{Principal, Scope};
+use super::path::PathText;
 use super::state::AppState;
 use super::wire::error::ApiError;
 
-/// Most traces that are kept.
+/// Most traces that are kept for a key.
 const KEPT: usize = 256;
 
 /// The last traces, newest at the end.
@@ -32,8 +33,9 @@ impl Traces {
     /// Keeps a response's `support` field with its trace.
     pub fn keep(&self, response_id: &str, key_name: &str, support: Value) {
         let mut kept = self.0.lock();
-        if kept.len() >= KEPT {
-            kept.pop_front();
+        let mut own = kept.iter().enumerate().filter(|(_, k)| k.key_name == key_name).map(|(at, _)| at);
+        if let (Some(oldest), true) = (own.next(), own.count() + 1 >= KEPT) {
+            kept.remove(oldest);
         }
         kept.push_back(Kept { response_id: response_id.into(), key_name: key_name.into(), support });
     }
@@ -48,7 +50,7 @@ impl Traces {
 pub async fn get(
     State(state): State<AppState>,
     principal: Principal,
-    Path(id): Path<String>,
+    PathText(id): PathText,
 ) -> Result<Json<Value>, ApiError> {
     principal.require(Scope::Chat)?;
     let found = state.loaded()?.traces.find(&id, &principal.key_name);
@@ -74,5 +76,7 @@ mod tests {
         }
         assert_eq!(traces.find("r0", "shop"), None);
         assert_eq!(traces.find("r1", "shop"), Some(json!(1)));
+        traces.keep("o", "other", json!("o"));
+        assert_eq!(traces.find("r1", "shop"), Some(json!(1)), "a busy key does not push others' traces out");
     }
 }

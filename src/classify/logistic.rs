@@ -4,11 +4,11 @@
 //! Held-out scores of a k-fold split calibrate the detector and set its threshold.
 
 use super::calibrate::{Platt, sparing_threshold};
-use super::ngrams::{BUCKETS, Features};
+use super::ngrams::{BUCKETS, Features, SIGNS};
 
 const EPOCHS: usize = 24;
 const LEARNING_RATE: f32 = 0.3;
-const L2: f32 = 2e-4;
+const L2: f32 = 2e-3;
 const FOLDS: usize = 4;
 /// The sentence vector's weight beside the n-grams, both of unit length.
 const DENSE_SCALE: f32 = 1.5;
@@ -52,8 +52,8 @@ impl Weights {
     }
 
     fn fit<'a>(rows: impl Iterator<Item = (&'a Features, bool)> + Clone, dimensions: usize) -> Self {
-        let mut w = Self { sparse: vec![0.0; BUCKETS], dense: vec![0.0; dimensions], bias: 0.0 };
-        let mut seen = Self { sparse: vec![1e-4; BUCKETS], dense: vec![1e-4; dimensions], bias: 1e-4 };
+        let mut w = Self { sparse: vec![0.0; BUCKETS + SIGNS], dense: vec![0.0; dimensions], bias: 0.0 };
+        let mut seen = Self { sparse: vec![1e-4; BUCKETS + SIGNS], dense: vec![1e-4; dimensions], bias: 1e-4 };
         let positives = rows.clone().filter(|(_, y)| *y).count().max(1) as f32;
         let all = rows.clone().count().max(1) as f32;
         let boost = ((all - positives) / positives).clamp(1.0, 6.0).sqrt();
@@ -81,10 +81,10 @@ impl Weights {
     }
 }
 
-/// Trains a detector for each of `labels`.
+/// Trains a detector for each of `labels` that has a row.
 ///
 /// `protected` says which rows' labels must hardly ever be mistaken for the detector's own: thresholds let at most
-/// `share` of them through. Labels without a row get no detector.
+/// `share` of them through.
 pub fn train_detectors(
     rows: &[Training],
     labels: &[&str],
@@ -92,35 +92,39 @@ pub fn train_detectors(
     share: f32,
     floor: f32,
 ) -> Vec<Detector> {
+    let rows: Vec<&Training> = rows.iter().collect();
+    labels.iter().filter_map(|label| train_detector(&rows, label, &protected, share, floor)).collect()
+}
+
+/// Trains one detector; `None` where no row has its label. See [`train_detectors`].
+pub fn train_detector(
+    rows: &[&Training],
+    label: &str,
+    protected: impl Fn(&str) -> bool,
+    share: f32,
+    floor: f32,
+) -> Option<Detector> {
+    if !rows.iter().any(|r| r.label == label) {
+        return None;
+    }
     let dimensions = rows.iter().map(|r| r.features.dense.len()).max().unwrap_or(0);
-    let train = |label: &&str| -> Option<Detector> {
-        if !rows.iter().any(|r| r.label == **label) {
-            return None;
-        }
-        let mut held_out = Vec::with_capacity(rows.len());
-        let mut spared = Vec::new();
-        let mut scores = vec![0.0; rows.len()];
-        for fold in 0..FOLDS {
-            let kept = rows.iter().enumerate().filter(|(i, _)| i % FOLDS != fold);
-            let weights = Weights::fit(kept.map(|(_, r)| (&r.features, r.label == **label)), dimensions);
-            for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % FOLDS == fold) {
-                scores[i] = weights.score(&row.features);
-            }
-        }
-        for (row, &score) in rows.iter().zip(&scores) {
-            held_out.push((score, row.label == **label));
-        }
-        let platt = Platt::fit(&held_out);
-        for (row, &score) in rows.iter().zip(&scores) {
-            if row.label != **label && protected(&row.label) {
-                spared.push(platt.probability(score));
-            }
-        }
-        let weights = Weights::fit(rows.iter().map(|r| (&r.features, r.label == **label)), dimensions);
-        let threshold = sparing_threshold(&spared, share, floor);
-        Some(Detector { label: label.to_string(), weights, platt, threshold })
+    let fit = |left_out: Option<usize>| {
+        let kept = rows.iter().enumerate().filter(|(i, _)| left_out.is_none_or(|fold| i % FOLDS != fold));
+        Weights::fit(kept.map(|(_, r)| (&r.features, r.label == label)), dimensions)
     };
-    labels.iter().filter_map(train).collect()
+    let mut scores = vec![0.0; rows.len()];
+    for fold in 0..FOLDS {
+        let weights = fit(Some(fold));
+        for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % FOLDS == fold) {
+            scores[i] = weights.score(&row.features);
+        }
+    }
+    let held_out: Vec<(f32, bool)> = rows.iter().zip(&scores).map(|(r, &s)| (s, r.label == label)).collect();
+    let platt = Platt::fit(&held_out);
+    let spared = rows.iter().zip(&scores).filter(|(r, _)| r.label != label && protected(&r.label));
+    let spared: Vec<f32> = spared.map(|(_, &score)| platt.probability(score)).collect();
+    let threshold = sparing_threshold(&spared, share, floor);
+    Some(Detector { label: label.to_string(), weights: fit(None), platt, threshold })
 }
 
 #[cfg(test)]

@@ -2,13 +2,17 @@
 
 /// Size of the hashed space.
 pub const BUCKETS: usize = 1 << 14;
+/// Most signs beside the n-grams.
+pub const SIGNS: usize = 48;
+/// Weight of the n-grams beside signs: a sign says more than any letters.
+const BESIDE_SIGNS: f32 = 0.3;
 /// Longest run of characters that is read; a classifier of messages needs no more.
 const MAX_CHARS: usize = 600;
 
 /// One text's features.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Features {
-    /// (bucket, weight), buckets ascending, weights of L2 norm 1.
+    /// (bucket, weight), buckets ascending: n-grams with weights of L2 norm 1, from [`BUCKETS`] on the signs.
     pub sparse: Vec<(u32, f32)>,
     /// A sentence vector; empty where there is none.
     pub dense: Vec<f32>,
@@ -18,6 +22,15 @@ impl Features {
     /// The n-grams of `text` and, beside them, its vector.
     pub fn new(text: &str, dense: &[f32]) -> Self {
         Self { sparse: char_ngrams(text), dense: dense.to_vec() }
+    }
+
+    /// The same with signs beside them: what rules saw in the text, each about 0..1, at most [`SIGNS`].
+    pub fn signed(text: &str, dense: &[f32], signs: &[f32]) -> Self {
+        let mut features = Self::new(text, dense);
+        features.sparse.iter_mut().for_each(|(_, w)| *w *= BESIDE_SIGNS);
+        let signs = signs.iter().take(SIGNS).enumerate().filter(|(_, s)| **s != 0.0);
+        features.sparse.extend(signs.map(|(i, s)| ((BUCKETS + i) as u32, *s)));
+        features
     }
 }
 

@@ -58,19 +58,14 @@ pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
     Ok((support, knowledge))
 }
 
-/// Base of the links in answers.
-pub fn public_url(settings: &Settings) -> String {
-    let server = &settings.server;
-    server.public_url.clone().unwrap_or_else(|| format!("http://{}:{}", server.host, server.port))
-}
-
 fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
     let (support, _knowledge) = load(settings)?;
     let request = TurnRequest {
         messages: vec![ChatMessage { role: "user".into(), content: args.question.clone() }],
         operator: args.operator.clone(),
         conversation_id: uuid::Uuid::new_v4().to_string(),
-        public_url: public_url(settings),
+        group_id: uuid::Uuid::new_v4().to_string(),
+        public_url: settings.server.public_url_at(settings.server.port),
         ..TurnRequest::default()
     };
     super::block_on(async {
@@ -87,7 +82,6 @@ fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
                     println!("{}", serde_json::to_string_pretty(&json!({"answer": answer, "outcome": outcome}))?);
                 }
                 TurnEvent::Done(outcome) => print_outcome(&outcome),
-                TurnEvent::Failed(error) => return Err(error.into()),
             }
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! `firstline doctor`: what is fine, what is not, what to do.
 
-use std::net::{IpAddr, TcpListener};
+use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -248,7 +248,7 @@ fn index(settings: &Settings) -> Finding {
 }
 
 fn port(settings: &Settings) -> Finding {
-    let (host, port) = (settings.server.host.as_str(), settings.server.port);
+    let (host, port) = (settings.server.host.trim_matches(['[', ']']), settings.server.port);
     match TcpListener::bind((host, port)) {
         Ok(_) => ok("port", format!("{host}:{port} is free")),
         Err(error) => fail(
@@ -260,9 +260,7 @@ fn port(settings: &Settings) -> Finding {
 
 fn keys(settings: &Settings) -> Finding {
     let server = &settings.server;
-    let ip = server.host.trim_matches(['[', ']']).parse::<IpAddr>();
-    let local = server.host == "localhost" || ip.is_ok_and(|ip| ip.is_loopback());
-    match (server.keys.len(), local, server.allow_open) {
+    match (server.keys.len(), server.is_loopback(), server.allow_open) {
         (0, true, _) => ok("keys", "none; only this machine can ask"),
         (0, false, false) => fail("keys", format!("none, but server.host is {}; add [[server.keys]]", server.host)),
         (0, false, true) => warn("keys", format!("none, and {} is open to whoever reaches it", server.host)),

@@ -1,24 +1,37 @@
 //! `firstline eval`: the pack's dialogues against what is expected of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use clap::Args;
+use clap::{Args, Subcommand};
 
-use super::ask;
+use super::{ask, eval_filters};
 use crate::config::Settings;
-use crate::eval::{self, DialogueResult};
+use crate::eval::{self, DialogueResult, questions};
+use crate::support::Support;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct EvalArgs {
+    #[command(subcommand)]
+    part: Option<Part>,
     /// Only dialogues whose id contains this
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
+    /// Dialogues of this file instead of the pack's evals/*.jsonl
+    #[arg(long, value_name = "FILE", conflicts_with = "questions")]
+    dialogues: Option<PathBuf>,
+    /// Only look up the questions of this file, each with its right source: at which rank is it found?
+    #[arg(long, value_name = "FILE")]
+    questions: Option<PathBuf>,
+    /// Print figures only, no rows: for sealed sets
+    #[arg(long)]
+    sealed: bool,
     /// Also write the whole report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Fail when fewer than this share of the dialogues has the expected outcome
+    /// Fail when fewer than this share of the dialogues is as expected in all: action, kind, operator, words, sources
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     min_correct: f64,
     /// Fail when fewer than this share of the answerable questions is answered
@@ -26,9 +39,24 @@ pub struct EvalArgs {
     min_answered: f64,
 }
 
+#[derive(Debug, Subcommand)]
+enum Part {
+    /// Measure the entrance filters on labelled sets, each beside a plain peer
+    Filters(eval_filters::FiltersArgs),
+}
+
 pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    if let Some(Part::Filters(args)) = &args.part {
+        return eval_filters::run(settings, args);
+    }
     let (support, knowledge) = ask::load(settings)?;
-    let mut dialogues = knowledge.snapshot().pack().evals.clone();
+    if let Some(path) = &args.questions {
+        return look_up(&support, path, args);
+    }
+    let mut dialogues = match &args.dialogues {
+        Some(path) => rows(path)?,
+        None => knowledge.snapshot().pack().evals.clone(),
+    };
     if let Some(only) = &args.only {
         dialogues.retain(|dialogue| dialogue.id.contains(only.as_str()));
     }
@@ -39,13 +67,16 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let mut done = 0;
     let mut progress = |result: &DialogueResult| {
         done += 1;
+        if args.sealed {
+            return;
+        }
         println!("{done:>4}/{all}  {}  {}", if result.correct { "ok   " } else { "WRONG" }, result.id);
         result.faults.iter().for_each(|fault| println!("             {fault}"));
     };
-    let public_url = ask::public_url(settings);
+    let public_url = settings.server.public_url_at(settings.server.port);
     let report = super::block_on(async { Ok(eval::run(&support, &dialogues, &public_url, &mut progress).await?) })?;
     let share = |part: usize, all: usize| if all == 0 { 1.0 } else { part as f64 / all as f64 };
-    let correct = share(report.outcome_correct(), all);
+    let correct = share(report.correct(), all);
     let (answered, answerable) = report.answered();
     let answered_share = share(answered, answerable);
     println!("\n{}\ntime                  {:.1} s", report.table(), report.seconds);
@@ -56,4 +87,29 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     }
     let good = correct >= args.min_correct && answered_share >= args.min_answered;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The rows of a JSON-lines file.
+fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(at, line)| serde_json::from_str(line).with_context(|| format!("{}:{}", path.display(), at + 1)))
+        .collect()
+}
+
+fn look_up(support: &Support, path: &Path, args: &EvalArgs) -> anyhow::Result<ExitCode> {
+    let report = questions::run(support, &rows(path)?)?;
+    if !args.sealed {
+        for missed in report.questions.iter().filter(|q| q.rank != Some(0)) {
+            let rank = missed.rank.map_or("-".into(), |r| (r + 1).to_string());
+            let first = missed.first.as_ref().map_or(String::new(), |(name, fit)| format!("{fit:.2} {name}"));
+            println!("{rank:>3}  {}  wanted {}  got {first}", missed.text, missed.expected.join(", "));
+        }
+    }
+    println!("{}", report.table());
+    if let Some(path) = &args.report {
+        std::fs::write(path, serde_json::to_string_pretty(&report)?).with_context(|| path.display().to_string())?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

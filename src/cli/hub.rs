@@ -246,17 +246,17 @@ impl Hub {
             request.maybe_range(range).send()
         };
         let range = (start > 0).then_some(start..remote.bytes);
-        let (length, mut stream) = ask(range).await.map_err(|e| self.fault(wanted, e))?;
+        let (length, mut stream) = in_time(ask(range)).await?.map_err(|e| self.fault(wanted, e))?;
         let mut done = start;
         if start > 0 && length != Some(remote.bytes - start) {
             // The server does not know ranges and sends the whole file: take it from the start.
-            (_, stream) = ask(None).await.map_err(|e| self.fault(wanted, e))?;
+            (_, stream) = in_time(ask(None)).await?.map_err(|e| self.fault(wanted, e))?;
             done = 0;
         }
         let io = |source| StreamFault::Final(HubError::Io { path: part.to_path_buf(), source });
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(part).map_err(io)?;
         file.set_len(done).map_err(io)?;
-        while let Some(bytes) = stream.next().await {
+        while let Some(bytes) = in_time(stream.next()).await? {
             let bytes = bytes.map_err(|e| self.fault(wanted, e))?;
             file.write_all(&bytes).map_err(io)?;
             done += bytes.len() as u64;
@@ -341,6 +341,15 @@ impl Hub {
             other => return StreamFault::Transient(innermost(&other)),
         })
     }
+}
+
+/// A connection that says nothing for so long is dead; another one may live.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Waits for the hub, but not for ever.
+async fn in_time<T>(answer: impl Future<Output = T>) -> Result<T, StreamFault> {
+    let silent = |_| StreamFault::Transient(format!("the hub sent nothing for {} s", SILENCE.as_secs()));
+    tokio::time::timeout(SILENCE, answer).await.map_err(silent)
 }
 
 enum StreamFault {

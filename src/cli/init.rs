@@ -240,13 +240,40 @@ fn write_frame(to: &Path, name: &str, site: Option<&str>, languages: &[String]) 
     };
     let files = [
         ("company.toml", fill(COMPANY)),
-        ("faq.csv", fill(FAQ)),
+        ("faq.csv", fill(&faq_in(languages)?)),
         ("operators/assistant/operator.toml", fill(OPERATOR)),
         ("operators/assistant/v1.md", fill(INSTRUCTION)),
-        ("operators/assistant/examples.jsonl", fill(EXAMPLES)),
+        ("operators/assistant/examples.jsonl", fill(&examples_in(languages)?)),
         ("filters/general.jsonl", fill(FILTERS)),
     ];
     files.iter().try_for_each(|(path, text)| write(&to.join(path), text.as_bytes()))
+}
+
+/// The starter FAQ's entries in these languages; a pack is not to hold languages that it does not name.
+fn faq_in(languages: &[String]) -> anyhow::Result<String> {
+    let mut rows = csv::Reader::from_reader(FAQ.as_bytes());
+    let mut kept = csv::Writer::from_writer(Vec::new());
+    kept.write_record(rows.headers()?)?;
+    for row in rows.records() {
+        let row = row?;
+        if languages.iter().any(|language| row.get(2) == Some(language)) {
+            kept.write_record(&row)?;
+        }
+    }
+    Ok(String::from_utf8(kept.into_inner()?)?)
+}
+
+/// The starter's sample answers in these languages.
+fn examples_in(languages: &[String]) -> anyhow::Result<String> {
+    let mut kept = String::new();
+    for line in EXAMPLES.lines() {
+        let row: serde_json::Value = serde_json::from_str(line)?;
+        if languages.iter().any(|language| row["lang"] == language.as_str()) {
+            kept.push_str(line);
+            kept.push('\n');
+        }
+    }
+    Ok(kept)
 }
 
 fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
@@ -302,6 +329,17 @@ mod tests {
         }
         let faq = std::fs::read(folder.path().join("faq.csv")).unwrap();
         assert!(csv::Reader::from_reader(faq.as_slice()).records().all(|row| row.is_ok()));
+    }
+
+    #[test]
+    fn starter_texts_are_only_in_the_languages_of_the_pack() {
+        let folder = tempfile::tempdir().unwrap();
+        write_frame(folder.path(), "Shop", None, &["ru".into()]).unwrap();
+        for file in ["faq.csv", "operators/assistant/examples.jsonl"] {
+            let text = std::fs::read_to_string(folder.path().join(file)).unwrap();
+            assert!(text.contains("ru") && text.contains("помо"), "{file}: {text}");
+            assert!(!text.contains("help"), "{file}: {text}");
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod ask;
 pub mod catalog;
 mod doctor;
 mod eval;
+mod eval_filters;
 pub mod hub;
 mod index;
 mod init;

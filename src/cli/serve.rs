@@ -32,13 +32,13 @@ pub fn run(mut settings: Settings, args: &ServeArgs) -> anyhow::Result<ExitCode>
         settings.server.public_url.clone_from(&args.public_url);
     }
     let models = catalog::resolve(&settings)?;
-    let mut address = None;
+    let mut address = String::new();
     let bar = show::index_bar();
     bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
     let report = move |event: Startup| match event {
-        Startup::Listening(at) => {
-            address = Some(at);
-            eprintln!("listening on http://{at}, loading");
+        Startup::Listening { base } => {
+            eprintln!("listening on {base}, loading");
+            address = base;
         }
         Startup::Models { chat_ms, embed_ms } => eprintln!("models loaded in {chat_ms} + {embed_ms} ms"),
         Startup::Indexing(progress) => {
@@ -53,8 +53,7 @@ pub fn run(mut settings: Settings, args: &ServeArgs) -> anyhow::Result<ExitCode>
             eprintln!("operator {operator}: {tokens} tokens of instruction ready in {ms} ms");
         }
         Startup::Ready { ms } => {
-            let at = address.map_or_else(String::new, |at| at.to_string());
-            eprintln!("ready after {:.1} s: http://{at}/ (test chat), http://{at}/v1 (API)", ms as f64 / 1000.0);
+            eprintln!("ready after {:.1} s: {address}/ (test chat), {address}/v1 (API)", ms as f64 / 1000.0);
         }
     };
     super::block_on(async { Ok(api::serve(settings, models, report).await?) })?;

@@ -22,6 +22,11 @@ pub fn index_bar() -> ProgressBar {
     styled(ProgressBar::new(0), "indexing  {bar:30} {pos} of {len} chunks  {eta} left")
 }
 
+/// A bar of labelled rows, on stderr.
+pub fn row_bar() -> ProgressBar {
+    styled(ProgressBar::new(0), "{msg}  {bar:30} {pos} of {len} rows  {eta} left")
+}
+
 fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
     bar.enable_steady_tick(Duration::from_millis(200));
     bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))

@@ -19,11 +19,16 @@
 //!
 //! All results are deterministic: a row's numbers do not depend on which rows share its step (with candle's own products
 //! up to the rounding of the matrix product, with ours to the last bit).
+//!
+//! Embedding models have operations of their own ([`encoder`]), over plain slices; [`limits`] measures what the machine
+//! can do at most.
 
 mod backend;
 pub mod candle;
+pub(crate) mod encoder;
 mod gate;
 mod lanes;
+pub mod limits;
 mod mapped;
 pub mod native;
 mod norm;
@@ -35,6 +40,7 @@ mod weights;
 
 pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
 pub use mapped::MappedFile;
+pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};
 pub use weights::{Format, PackedMatrix};
 

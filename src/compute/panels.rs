@@ -72,9 +72,15 @@ impl Panels {
 
     /// The product of all rows of `x` (`[rows][inputs]`) as `[rows][outputs]`.
     pub(super) fn product(&self, x: &[f32]) -> Vec<f32> {
-        let rows = x.len() / self.inputs;
-        let mut out = vec![0.0f32; rows * self.outputs];
-        let shared = SharedOut::new(&mut out);
+        let mut out = vec![0.0f32; x.len() / self.inputs * self.outputs];
+        self.product_into(x, &mut out);
+        out
+    }
+
+    /// As [`Self::product`], into memory that is there.
+    pub(super) fn product_into(&self, x: &[f32], out: &mut [f32]) {
+        assert!(x.len() / self.inputs * self.outputs == out.len());
+        let shared = SharedOut::new(out);
         for_each_index(self.outputs.div_ceil(PANEL), |panel| {
             let first = panel * PANEL;
             let tile = Tile {
@@ -89,7 +95,6 @@ impl Panels {
             // SAFETY: `isa` was detected on this CPU; each panel writes its own columns of `out`.
             unsafe { dispatch!(self.isa, panel_product(tile: Tile<'_>)) }
         });
-        out
     }
 }
 

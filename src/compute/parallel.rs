@@ -65,7 +65,7 @@ struct Pool {
 }
 
 /// Calls `work` for every index below `count`, spread over the cores. Panics where `work` panics.
-pub(super) fn for_each_index<F: Fn(usize) + Sync>(count: usize, work: F) {
+pub(crate) fn for_each_index<F: Fn(usize) + Sync>(count: usize, work: F) {
     static POOL: OnceLock<Pool> = OnceLock::new();
     POOL.get_or_init(|| Pool::new(candle_core::utils::get_num_threads().saturating_sub(1))).run(count, &work);
 }

@@ -3,29 +3,32 @@
 //! A model is a *sentence-transformers folder*: `config.json` (the encoder's shape), `model.safetensors`,
 //! `tokenizer.json`, and the small files that say how token vectors become one vector a text (*pooling*), whether it
 //! is normalised, how long a text may be and which *prefixes* queries and passages want. Everything is read from
-//! there (`folder`), the forward pass is `encoder`, the last step `pooling`.
+//! there (`folder`, `weights`), the forward pass is `encoder`, the last step `pooling`.
 //!
-//! Texts flow through in batches of similar length: prefix, tokens, encoder, pooling, normalisation; results return
-//! in the order of the texts. A text that is longer than the model reads is cut, and the answer says so.
+//! Texts flow through in groups of similar length, packed without padding: prefix, tokens, encoder, pooling,
+//! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
+//! is spread over the cores within. A text that is longer than the model reads is cut, and the answer says so.
+//!
+//! On CPUs with units for bfloat16 (AMX, AVX-512 BF16) weights and the activations before each product are rounded to
+//! it: several times faster, and the cosine with the `f32` vectors stays above 0.9999. Elsewhere everything is `f32`.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use candle_core::Device;
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 mod encoder;
 mod folder;
-mod gelu;
 mod pooling;
+mod weights;
 
-use encoder::{Batch, Encoder};
+use crate::compute::encoder::Precision;
+use crate::compute::for_each_index;
+use encoder::Encoder;
 use folder::{FolderConfig, fault};
 
-/// Most texts in one forward pass.
-const BATCH_TEXTS: usize = 32;
-/// Most tokens in one forward pass, padding included.
-const BATCH_TOKENS: usize = 4096;
+/// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
+const GROUP_TOKENS: usize = 256;
 
 /// What a text is for; models with prefixes ("query: ", "passage: ") tell the two apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +70,10 @@ impl Embedder {
     /// # Errors
     /// Names the file that is missing, broken or of another architecture, and what to do.
     pub fn load(id: &str, dir: &Path, languages: &[String]) -> Result<Self, EmbedError> {
+        Self::load_as(Precision::fastest(), id, dir, languages)
+    }
+
+    fn load_as(precision: Precision, id: &str, dir: &Path, languages: &[String]) -> Result<Self, EmbedError> {
         let config = FolderConfig::read(id, dir)?;
         let tokenizer_path = dir.join("tokenizer.json");
         let tokenizer_bytes = read(&tokenizer_path)?;
@@ -87,7 +94,7 @@ impl Embedder {
             return Err(fault(&weights_path, "is missing; only pytorch_model.bin is there: convert it to safetensors"));
         }
         let weights = read(&weights_path)?;
-        let encoder = Encoder::load(&weights_path, &weights, &config.encoder, &Device::Cpu)?;
+        let encoder = weights::load(&weights_path, &weights, &config.encoder, precision)?;
 
         let mut hasher = blake3::Hasher::new();
         hasher.update(&weights).update(&tokenizer_bytes).update(format!("{config:?}").as_bytes());
@@ -136,39 +143,64 @@ impl Embedder {
             Role::Query => &inner.config.query_prefix,
             Role::Passage => &inner.config.passage_prefix,
         };
-        let mut ids: Vec<Vec<u32>> = Vec::with_capacity(texts.len());
-        let mut truncated = Vec::with_capacity(texts.len());
-        for text in texts {
-            let mut input = format!("{prefix}{}", text.trim());
-            if inner.config.lowercase {
-                input = input.to_lowercase();
-            }
-            let (text_ids, cut) = inner.tokens(&input)?;
-            ids.push(text_ids);
-            truncated.push(cut);
-        }
+        let read: Vec<OnceLock<Result<Text, EmbedError>>> = texts.iter().map(|_| OnceLock::new()).collect();
+        for_each_index(texts.len(), |at| {
+            read[at].get_or_init(|| inner.read(prefix, texts[at]));
+        });
+        let read = read.into_iter().filter_map(OnceLock::into_inner).collect::<Result<Vec<Text>, _>>()?;
+
         let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(ids[*at].len()));
-        let mut vectors = vec![Vec::new(); texts.len()];
-        let mut rest = &order[..];
-        while let Some(first) = rest.first() {
-            let size = (BATCH_TOKENS / ids[*first].len()).clamp(1, BATCH_TEXTS).min(rest.len());
-            let (batch, after) = rest.split_at(size);
-            rest = after;
-            let members: Vec<&[u32]> = batch.iter().map(|at| &ids[*at][..]).collect();
-            for (at, vector) in batch.iter().zip(inner.embed_batch(&members)?) {
-                vectors[*at] = vector;
-            }
-        }
-        Ok(Embeddings { vectors, tokens: ids.iter().map(Vec::len).collect(), truncated })
+        order.sort_by_key(|at| std::cmp::Reverse(read[*at].ids.len()));
+        let groups = groups(&order, |at| read[at].ids.len());
+        let vectors: Vec<OnceLock<Vec<f32>>> = texts.iter().map(|_| OnceLock::new()).collect();
+        for_each_index(groups.len(), |group| {
+            let members = groups[group];
+            let ids: Vec<&[u32]> = members.iter().map(|at| &read[*at].ids[..]).collect();
+            inner.encoder.forward(&ids, |member, tokens| {
+                vectors[members[member]].get_or_init(|| inner.pooled(tokens));
+            });
+        });
+        Ok(Embeddings {
+            vectors: vectors.into_iter().filter_map(OnceLock::into_inner).collect(),
+            tokens: read.iter().map(|text| text.ids.len()).collect(),
+            truncated: read.iter().map(|text| text.cut).collect(),
+        })
     }
 }
 
+/// A text as the model sees it.
+struct Text {
+    /// Special tokens included; at least one.
+    ids: Vec<u32>,
+    /// True where it was longer than the model reads.
+    cut: bool,
+}
+
+/// Cuts `order` into runs of about [`GROUP_TOKENS`] tokens.
+fn groups(order: &[usize], tokens: impl Fn(usize) -> usize) -> Vec<&[usize]> {
+    let mut groups = Vec::new();
+    let (mut from, mut size) = (0, 0);
+    for (at, text) in order.iter().enumerate() {
+        if at > from && size + tokens(*text) > GROUP_TOKENS {
+            groups.push(&order[from..at]);
+            (from, size) = (at, 0);
+        }
+        size += tokens(*text);
+    }
+    if from < order.len() {
+        groups.push(&order[from..]);
+    }
+    groups
+}
+
 impl Inner {
-    /// A text's tokens, special ones included, and whether it had to be cut.
-    fn tokens(&self, text: &str) -> Result<(Vec<u32>, bool), EmbedError> {
+    fn read(&self, prefix: &str, text: &str) -> Result<Text, EmbedError> {
+        let mut text = format!("{prefix}{}", text.trim());
+        if self.config.lowercase {
+            text = text.to_lowercase();
+        }
         let failed = |e: tokenizers::Error| EmbedError::Compute(format!("tokenizer: {e}"));
-        let mut encoding = self.tokenizer.encode(text, false).map_err(failed)?;
+        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
         let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
         let room = self.config.max_tokens.saturating_sub(special).max(1);
         let cut = encoding.len() > room;
@@ -181,23 +213,16 @@ impl Inner {
         if ids.is_empty() {
             ids.push(self.pad);
         }
-        Ok((ids, cut))
+        Ok(Text { ids, cut })
     }
 
-    fn embed_batch(&self, ids: &[&[u32]]) -> Result<Vec<Vec<f32>>, EmbedError> {
-        let compute = |e: candle_core::Error| EmbedError::Compute(e.to_string());
-        let tokens = self.encoder.forward(&Batch { ids, pad: self.pad }).map_err(compute)?;
-        let (_, longest, width) = tokens.dims3().map_err(compute)?;
-        let tokens: Vec<f32> = tokens.flatten_all().and_then(|t| t.to_vec1()).map_err(compute)?;
-        let rows = tokens.chunks_exact(longest * width).zip(ids);
-        let pooled = rows.map(|(row, ids)| {
-            let mut vector = self.config.pooling.pool(&row[..ids.len() * width], width);
-            if self.config.normalize {
-                pooling::l2_normalize(&mut vector);
-            }
-            vector
-        });
-        Ok(pooled.collect())
+    /// The text's vector from those of its tokens.
+    fn pooled(&self, tokens: &[f32]) -> Vec<f32> {
+        let mut vector = self.config.pooling.pool(tokens, self.encoder.hidden());
+        if self.config.normalize {
+            pooling::l2_normalize(&mut vector);
+        }
+        vector
     }
 }
 

@@ -87,12 +87,12 @@ pub(crate) fn tiny_embedder(languages: &[&str]) -> Embedder {
     Embedder::load("tiny", dir.path(), &languages).unwrap()
 }
 
-fn minilm() -> Embedder {
+fn minilm(precision: Precision) -> Embedder {
     let models = std::env::var_os("FIRSTLINE_MODELS")
         .map(PathBuf::from)
         .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".cache/firstline/models"));
     let dir = models.join("all-minilm-l6-v2");
-    match Embedder::load("all-minilm-l6-v2", &dir, &["en".into()]) {
+    match Embedder::load_as(precision, "all-minilm-l6-v2", &dir, &["en".into()]) {
         Ok(embedder) => embedder,
         Err(e) => panic!("{e}\nThis test wants the starter models; run scripts/fetch-models (or set FIRSTLINE_MODELS)"),
     }
@@ -116,14 +116,29 @@ fn vectors_agree_with_sentence_transformers() {
         serde_json::from_str(include_str!("../../tests/golden/embeddings-all-minilm-l6-v2.json")).unwrap();
     assert!(goldens.len() >= 40);
     let texts: Vec<&str> = goldens.iter().map(|golden| golden.text.as_str()).collect();
-    let got = minilm().embed(&texts, Role::Passage).unwrap();
-    for (golden, vector) in goldens.iter().zip(&got.vectors) {
-        let bytes = base64::engine::general_purpose::STANDARD.decode(&golden.vector).unwrap();
-        let expected: Vec<f32> =
-            bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
-        let cosine = cosine(&expected, vector);
-        assert!(cosine >= 0.9999, "{cosine} for {:?}", golden.text);
+    for precision in [Precision::F32, Precision::fastest()] {
+        let got = minilm(precision).embed(&texts, Role::Passage).unwrap();
+        for (golden, vector) in goldens.iter().zip(&got.vectors) {
+            let bytes = base64::engine::general_purpose::STANDARD.decode(&golden.vector).unwrap();
+            let expected: Vec<f32> =
+                bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect();
+            let cosine = cosine(&expected, vector);
+            assert!(cosine >= 0.9999, "{precision:?}: {cosine} for {:?}", golden.text);
+        }
     }
+}
+
+#[test]
+fn a_thousand_texts_keep_their_direction_in_bfloat16() {
+    let words: Vec<&str> = include_str!("../../tests/golden/english.txt").split_whitespace().collect();
+    let cut = |i: usize| words.iter().cycle().skip(i * 37 % words.len()).take(1 + i * 53 % 9).copied();
+    let texts: Vec<String> = (0..1000).map(|i| cut(i).collect::<Vec<_>>().join(" ")).collect();
+    let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+    let exact = minilm(Precision::F32).embed(&texts, Role::Passage).unwrap();
+    let quick = minilm(Precision::Bf16).embed(&texts, Role::Passage).unwrap();
+    let least = exact.vectors.iter().zip(&quick.vectors).map(|(a, b)| cosine(a, b)).fold(1.0, f32::min);
+    println!("least cosine of a thousand: {least}");
+    assert!(least >= 0.9999, "{least}");
 }
 
 #[test]
@@ -137,13 +152,20 @@ fn a_text_longer_than_the_model_reads_is_cut_and_said_to_be() {
 
 #[test]
 fn a_texts_vector_does_not_depend_on_its_company_in_the_batch() {
-    let embedder = tiny_embedder(&["en"]);
-    let texts = ["a", "the quick brown fox", "12 monkeys", "", "zzz zzz zzz zzz zzz"];
-    let together = embedder.embed(&texts, Role::Passage).unwrap();
-    for (text, expected) in texts.iter().zip(&together.vectors) {
-        let alone = embedder.embed(&[text], Role::Passage).unwrap();
-        assert!(cosine(&alone.vectors[0], expected) > 0.999_99, "{text}");
+    let dir = tempfile::tempdir().unwrap();
+    write_tiny_model(dir.path());
+    let tiny = |precision| Embedder::load_as(precision, "tiny", dir.path(), &[]).unwrap();
+    let texts = ["a", "the quick brown fox", "12 monkeys", "", "zzz zzz zzz zzz zzz", "a a", "lazy dogs"];
+    for precision in [Precision::F32, Precision::Bf16] {
+        for embedder in [tiny(precision), minilm(precision)] {
+            let together = embedder.embed(&texts, Role::Passage).unwrap();
+            for (text, expected) in texts.iter().zip(&together.vectors) {
+                let alone = embedder.embed(&[text], Role::Passage).unwrap();
+                assert_eq!(alone.vectors[0], *expected, "{precision:?}: {text}");
+            }
+        }
     }
+    let embedder = tiny(Precision::F32);
     assert!(embedder.embed(&[], Role::Query).unwrap().vectors.is_empty());
 }
 
@@ -216,7 +238,8 @@ fn vectors_are_those_of_candles_own_bert() {
     let dir = tempfile::tempdir().unwrap();
     write_tiny_model(dir.path());
     let texts = ["kitten", "a longer one of 42 words"];
-    let ours = Embedder::load("tiny", dir.path(), &[]).unwrap().embed(&texts, Role::Passage).unwrap();
+    let ours = Embedder::load_as(Precision::F32, "tiny", dir.path(), &[]).unwrap();
+    let ours = ours.embed(&texts, Role::Passage).unwrap();
 
     let tensors = candle_core::safetensors::load(dir.path().join("model.safetensors"), &Device::Cpu).unwrap();
     let weights = candle_nn::VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);

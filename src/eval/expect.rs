@@ -14,21 +14,10 @@ pub struct Compared {
     pub answered: bool,
 }
 
-/// The action's name on the wire.
-pub fn action_name(action: Action) -> &'static str {
-    match action {
-        Action::Answer => "answer",
-        Action::Clarify => "clarify",
-        Action::Handoff => "handoff",
-        Action::Filtered => "filtered",
-        Action::Human => "human",
-    }
-}
-
 /// Compares one turn.
 pub fn compare(expected: &ExpectedTurn, lang: &str, answer: &str, outcome: &TurnOutcome) -> Compared {
     let mut faults = Vec::new();
-    let action = action_name(outcome.action);
+    let action = outcome.action.name();
     if !expected.action.iter().any(|a| a == action) {
         faults.push(format!(
             "action {action} ({}: {}), expected {}",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch::{Receiver, Sender};
 
 use super::index::Index;
 use super::{
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     faults: RwLock<Vec<pack::Fault>>,
     /// Held while reading the folder: one reader at a time.
     reading: Mutex<()>,
+    /// Version of the current snapshot, for those who wait for the next.
+    version: Sender<String>,
 }
 
 impl Snapshot {
@@ -91,6 +94,7 @@ impl Knowledge {
         let snapshot = Snapshot::make(pack, settings, state_dir, &embedder, progress)?;
         let report = report(&snapshot, faults.clone(), started);
         let shared = Shared {
+            version: Sender::new(snapshot.version.clone()),
             settings: settings.clone(),
             state_dir: state_dir.to_path_buf(),
             embedder,
@@ -104,6 +108,11 @@ impl Knowledge {
     /// The current snapshot; hold it for the whole turn.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.current.read().clone()
+    }
+
+    /// Tells when the snapshot is replaced: the value is its version.
+    pub fn changes(&self) -> Receiver<String> {
+        self.shared.version.subscribe()
     }
 
     /// Re-reads the folder now. On a fault that forbids use, the last good snapshot stays.
@@ -138,7 +147,9 @@ impl Knowledge {
             seconds = report.seconds,
             "the knowledge was read anew"
         );
+        let version = snapshot.version.clone();
         *shared.current.write() = Arc::new(snapshot);
+        shared.version.send_replace(version);
         Ok(report)
     }
 

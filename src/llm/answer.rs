@@ -1,5 +1,7 @@
 //! One answer in the making: its sampler, its text, and the channel on which it leaves.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use tokio::sync::mpsc;
@@ -8,7 +10,7 @@ use super::detokenize::TextStream;
 use super::handle::InFlight;
 use super::sampler::{Logprobs, Sampler};
 use super::scheduler::Sequence;
-use super::{FinishReason, GenerationEvent, LlmError, TokenLogprob, Usage};
+use super::{Alternative, FinishReason, GenerationEvent, LlmError, TokenLogprob, Usage};
 
 /// What the engine must know of a vocabulary.
 pub(crate) trait TokenTable: Send + Sync + 'static {
@@ -23,6 +25,8 @@ pub(crate) struct Answer {
     sampler: Sampler,
     text: TextStream,
     max_tokens: usize,
+    /// The listener has heard enough.
+    enough: Arc<AtomicBool>,
     /// Log-probabilities of tokens whose text was not sent yet, with where that text begins.
     logprobs: Vec<(usize, TokenLogprob)>,
     arrived: Instant,
@@ -44,12 +48,18 @@ impl Answer {
             sampler,
             text: TextStream::new(stop),
             max_tokens,
+            enough: Arc::default(),
             logprobs: Vec::new(),
             arrived: Instant::now(),
             started: None,
             first_token: None,
             in_flight,
         }
+    }
+
+    /// Shared with the listener, which sets it to end the answer.
+    pub fn enough(&self) -> Arc<AtomicBool> {
+        self.enough.clone()
     }
 
     /// True once nobody listens any more.
@@ -84,7 +94,7 @@ impl Answer {
         let ends = table.ends_answer(token);
         let mut text = if ends { String::new() } else { self.text.push(&table.token_bytes(token)) };
         let reason = match () {
-            () if ends || self.text.stopped() => Some(FinishReason::Stop),
+            () if ends || self.text.stopped() || self.enough.load(Ordering::Relaxed) => Some(FinishReason::Stop),
             () if length >= self.max_tokens => Some(FinishReason::Length),
             () => None,
         };
@@ -145,11 +155,17 @@ impl Farewell {
 }
 
 fn token_logprob(token: u32, logprobs: Logprobs, table: &dyn TokenTable) -> TokenLogprob {
+    let alternative = |(token, logprob)| Alternative {
+        token,
+        text: table.token_text(token),
+        bytes: table.token_bytes(token),
+        logprob,
+    };
     TokenLogprob {
         token,
         text: table.token_text(token),
         bytes: table.token_bytes(token),
         logprob: logprobs.chosen,
-        top: logprobs.top.into_iter().map(|(id, logprob)| (id, table.token_text(id), logprob)).collect(),
+        top: logprobs.top.into_iter().map(alternative).collect(),
     }
 }

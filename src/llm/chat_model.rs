@@ -101,12 +101,6 @@ impl ChatModel {
         self.inner.tokenizer.encode(text, false).map_err(|e| LlmError::InvalidParameter(e.to_string()))
     }
 
-    /// Tokens to text; bytes that are no UTF-8 become U+FFFD.
-    pub fn detokenize(&self, tokens: &[u32]) -> String {
-        let bytes: Vec<u8> = tokens.iter().flat_map(|token| self.inner.tokenizer.token_bytes(*token)).collect();
-        String::from_utf8_lossy(&bytes).into_owned()
-    }
-
     /// Number of tokens of a plain text.
     pub fn count_tokens(&self, text: &str) -> usize {
         self.tokenize(text).map_or(0, |tokens| tokens.len())
@@ -183,6 +177,11 @@ impl ChatModel {
         }
         let commit = tokio::task::spawn_blocking(move || writer.commit());
         commit.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+    }
+
+    /// False once the engine has ended, which it does only by a fault: nothing is answered any more.
+    pub fn is_alive(&self) -> bool {
+        self.inner.engine.is_alive()
     }
 
     /// Numbers for `/metrics` and `doctor`.

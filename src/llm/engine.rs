@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Farewell, TokenTable};
-use super::handle::{Command, EngineHandle, Reply, RequestLimits, Shared};
+use super::handle::{Command, EndMark, EngineHandle, Reply, RequestLimits, Shared};
 use super::pacer::Pacer;
 use super::prefix_store::SavedPrefix;
 use super::scheduler::{NeverFits, Scheduler, Sequence, SequenceId, Share, StepLimits};
@@ -114,7 +114,10 @@ pub(crate) fn start<M: StepModel>(
     engine.publish();
     std::thread::Builder::new()
         .name("firstline-engine".into())
-        .spawn(move || engine.run(&receiver))
+        .spawn(move || {
+            let _mark = EndMark(engine.shared.clone());
+            engine.run(&receiver);
+        })
         .map_err(|e| LlmError::Load(format!("the engine thread could not be started: {e}")))?;
     Ok(EngineHandle { commands, shared, limits })
 }

@@ -1,12 +1,21 @@
 //! The customer's end of a sequence: the channel on which its text comes.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use tokio::sync::mpsc;
 
 use super::{FinishReason, Generation, GenerationEvent, LlmError, Usage};
 
 impl Generation {
-    pub(crate) fn new(events: mpsc::UnboundedReceiver<GenerationEvent>) -> Self {
-        Self { events, ended: false }
+    pub(crate) fn new(events: mpsc::UnboundedReceiver<GenerationEvent>, enough: Arc<AtomicBool>) -> Self {
+        Self { events, enough, ended: false }
+    }
+
+    /// Asks for no more than the token in the making. The last event still comes, with the usage; a dropped generation
+    /// has none.
+    pub fn stop(&self) {
+        self.enough.store(true, Ordering::Relaxed);
     }
 
     /// The next event; `None` after `Done` or `Failed`.

@@ -1,6 +1,6 @@
 //! The threads' side of the engine: checks a request, counts it, and passes it on.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -52,6 +52,17 @@ pub(crate) struct Shared {
     /// How long a request lately took from its first step to its end, in milliseconds.
     service_ms: AtomicU64,
     next_id: AtomicU64,
+    /// The engine thread has ended: nothing will be answered any more.
+    ended: AtomicBool,
+}
+
+/// Marks the engine as ended when the thread ends, in whatever way.
+pub(crate) struct EndMark(pub Arc<Shared>);
+
+impl Drop for EndMark {
+    fn drop(&mut self) {
+        self.0.ended.store(true, Ordering::Release);
+    }
 }
 
 impl Shared {
@@ -97,6 +108,11 @@ pub(crate) struct EngineHandle {
 }
 
 impl EngineHandle {
+    /// False once the engine thread has ended, which it does only by a fault.
+    pub fn is_alive(&self) -> bool {
+        !self.shared.ended.load(Ordering::Acquire)
+    }
+
     /// Checks and queues a request.
     ///
     /// # Errors
@@ -108,9 +124,10 @@ impl EngineHandle {
         let sampler = Sampler::new(request.sampling, request.top_logprobs, &request.prompt);
         let answer = Answer::new(sender, sampler, &request.stop, request.max_tokens, in_flight);
         let sequence = Sequence::new(self.next_id(), request.prompt, request.max_tokens, request.cache);
+        let enough = answer.enough();
         let command = Command::Generate { sequence, answer: Box::new(answer) };
         self.commands.send(command).map_err(|_| stopped())?;
-        Ok(Generation::new(receiver))
+        Ok(Generation::new(receiver, enough))
     }
 
     fn check(&self, request: &GenerateRequest) -> Result<(), LlmError> {

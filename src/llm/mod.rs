@@ -46,6 +46,8 @@ mod sampler;
 mod scheduler;
 mod template;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -79,6 +81,38 @@ pub struct SamplingParams {
     pub seed: Option<u64>,
 }
 
+/// What the client said about sampling; `None`: nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SamplingWishes {
+    pub temperature: Option<f32>,
+    pub top_p: Option<f32>,
+    pub top_k: Option<usize>,
+    pub min_p: Option<f32>,
+    pub repetition_penalty: Option<f32>,
+    pub presence_penalty: Option<f32>,
+    pub frequency_penalty: Option<f32>,
+    pub logit_bias: Vec<(u32, f32)>,
+    pub seed: Option<u64>,
+}
+
+impl SamplingWishes {
+    /// The wishes over `base`.
+    pub fn over(&self, base: SamplingParams) -> SamplingParams {
+        SamplingParams {
+            temperature: self.temperature.unwrap_or(base.temperature),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            top_k: self.top_k.unwrap_or(base.top_k),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(base.presence_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
+            logit_bias: if self.logit_bias.is_empty() { base.logit_bias } else { self.logit_bias.clone() },
+            seed: self.seed.or(base.seed),
+        }
+    }
+}
+
 /// Who may share a prompt's cached blocks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CacheScope {
@@ -108,7 +142,17 @@ pub struct TokenLogprob {
     pub text: String,
     pub bytes: Vec<u8>,
     pub logprob: f32,
-    pub top: Vec<(u32, String, f32)>,
+    /// The most likely tokens, best first.
+    pub top: Vec<Alternative>,
+}
+
+/// A token that could have been drawn.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Alternative {
+    pub token: u32,
+    pub text: String,
+    pub bytes: Vec<u8>,
+    pub logprob: f32,
 }
 
 /// Why a generation ended.
@@ -150,6 +194,8 @@ pub enum GenerationEvent {
 /// A running generation. Dropping it cancels the sequence.
 pub struct Generation {
     events: mpsc::UnboundedReceiver<GenerationEvent>,
+    /// Set where nothing more is wanted; the engine ends the answer with its next token.
+    enough: Arc<AtomicBool>,
     ended: bool,
 }
 

@@ -92,11 +92,6 @@ impl Decoder {
         self.spec.context
     }
 
-    /// The model's shape.
-    pub fn spec(&self) -> &ModelSpec {
-        &self.spec
-    }
-
     /// Runs one mixed batch. For each sequence: rows of `vocab` logits (none, one, or one per token).
     ///
     /// # Errors

@@ -63,7 +63,7 @@ impl Store {
         .bind(&turn.action)
         .bind(&turn.kind)
         // A reason may quote the customer.
-        .bind(turn.reason.as_ref().filter(|_| self.keep_text))
+        .bind(turn.reason.as_ref().filter(|_| self.keep_text).map(|reason| self.kept(reason)))
         .bind(f64::from(turn.confidence))
         .bind(turn.sources.to_string())
         .bind(&turn.model_hash)
@@ -79,8 +79,8 @@ impl Store {
         if self.keep_text {
             sqlx::query("INSERT INTO texts (turn_id, customer, answer) VALUES ($1, $2, $3)")
                 .bind(&id)
-                .bind(&turn.customer_text)
-                .bind(&turn.answer_text)
+                .bind(self.kept(&turn.customer_text))
+                .bind(self.kept(&turn.answer_text))
                 .execute(&mut *tx)
                 .await?;
         }

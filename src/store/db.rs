@@ -8,6 +8,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{Sqlite, SqlitePool, Transaction};
 
 use super::StoreError;
+use crate::personal;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("src/store/migrations");
 
@@ -19,6 +20,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Store {
     pub(super) pool: SqlitePool,
     pub(super) keep_text: bool,
+    pub(super) mask_personal: bool,
 }
 
 impl Store {
@@ -31,6 +33,8 @@ impl Store {
         let path = state_dir.join("firstline.db");
         let failed = |reason: String| StoreError::Open { path: path.display().to_string(), reason };
         create_private_dir(state_dir).map_err(|e| failed(e.to_string()))?;
+        // Before SQLite does: it gives its log files the mode of the database.
+        create_private(&path).map_err(|e| failed(e.to_string()))?;
         let options = SqliteConnectOptions::new()
             .filename(&path)
             .create_if_missing(true)
@@ -48,8 +52,18 @@ impl Store {
             MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
             e => failed(e.to_string()),
         })?;
-        make_private(&path).map_err(|e| failed(e.to_string()))?;
-        Ok(Self { pool, keep_text })
+        Ok(Self { pool, keep_text, mask_personal: false })
+    }
+
+    /// With `true`, cards, phones, addresses and the like are masked in every text that is kept from now on.
+    pub fn masking_personal(mut self, mask: bool) -> Self {
+        self.mask_personal = mask;
+        self
+    }
+
+    /// A text as it is kept.
+    pub(super) fn kept<'t>(&self, text: &'t str) -> std::borrow::Cow<'t, str> {
+        if self.mask_personal { personal::masked(text) } else { text.into() }
     }
 
     /// Writes what is pending and closes the file.
@@ -76,12 +90,22 @@ fn create_private_dir(dir: &Path) -> std::io::Result<()> {
 
 /// Customers' words are for the server's own user only.
 #[cfg(unix)]
-fn make_private(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+fn create_private(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    // A file of an earlier version, or one that was restored from a copy.
+    for suffix in ["", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::set_permissions(&name, std::fs::Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 #[cfg(not(unix))]
-fn make_private(_path: &Path) -> std::io::Result<()> {
+fn create_private(_path: &Path) -> std::io::Result<()> {
     Ok(())
 }

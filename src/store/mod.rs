@@ -56,6 +56,7 @@ pub struct TurnRecord {
     pub continues: Option<String>,
     pub customer_text: String,
     pub answer_text: String,
+    /// The outcome's action, or `cancelled` (the client left) or `failed` where the turn came to no outcome.
     pub action: String,
     pub kind: Option<String>,
     pub reason: Option<String>,

@@ -93,6 +93,17 @@ async fn without_texts_no_word_reaches_the_file() {
 }
 
 #[tokio::test]
+async fn personal_data_is_masked_in_kept_texts_by_setting_only() {
+    let said = "card 4111 1111 1111 1111, mail a@b.example";
+    for (mask, kept) in [(true, "card [card], mail [email]"), (false, said)] {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path(), true).await.unwrap().masking_personal(mask);
+        store.append(&turn("c1", "shop", said)).await.unwrap();
+        assert_eq!(store.turns("c1").await.unwrap()[0].0, kept);
+    }
+}
+
+#[tokio::test]
 async fn a_plain_clients_next_record_continues_the_group_and_its_history() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path(), true).await.unwrap();
@@ -129,4 +140,19 @@ async fn a_file_that_is_no_database_is_named() {
     std::fs::write(dir.path().join("firstline.db"), "this is no database at all, only some words").unwrap();
     let error = Store::open(dir.path(), true).await.err().unwrap().to_string();
     assert!(error.contains("firstline.db"), "{error}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn nobody_else_can_read_what_customers_wrote_also_in_a_folder_that_was_there() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let store = Store::open(dir.path(), true).await.unwrap();
+    store.append(&turn("c1", "shop", "hello")).await.unwrap();
+    let files: Vec<_> = dir.path().read_dir().unwrap().map(|entry| entry.unwrap()).collect();
+    assert!(files.iter().any(|file| file.file_name().to_string_lossy().ends_with("-wal")), "{files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    }
 }

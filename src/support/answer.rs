@@ -1,9 +1,10 @@
 //! The mode of an answer, chosen by how well the finds fit.
 
+use super::fences;
 use super::fit::{Candidate, Findings, has_code, has_image};
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
-use super::text;
+use super::{sound, text};
 use crate::kb::Chunk;
 
 /// How a turn is answered.
@@ -36,6 +37,8 @@ pub const NEAR: f32 = 0.42;
 /// The same for a find that stands out from all others by this much.
 const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
+/// Fit from which an image is shown to whoever asks for one.
+const PICTURE: f32 = 0.25;
 /// Fits closer than this are equal.
 const TIE: f32 = 0.06;
 
@@ -103,8 +106,11 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
 
 /// A code fragment: the one whose names fit, or a question back where several do.
 fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
-    let with_code: Vec<&Candidate> =
+    let mut with_code: Vec<&Candidate> =
         findings.questions.iter().chain(&findings.articles).filter(|c| has_code(&c.chunk)).collect();
+    if with_code.iter().any(|c| shows(c, query)) {
+        with_code.retain(|c| shows(c, query));
+    }
     let named = |c: &Candidate| match lexicon.sheet(&c.chunk.id) {
         Some(sheet) => query.names.iter().filter(|n| sheet.words.contains(*n)).count(),
         None => 0,
@@ -132,9 +138,14 @@ fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
     Some(Mode::Quoted { confidence: best.fit, candidate: best })
 }
 
+/// True where the candidate shows code of a family that the query names.
+fn shows(candidate: &Candidate, query: &Query) -> bool {
+    !fences::families(&candidate.chunk).is_disjoint(&query.code_in)
+}
+
 /// What shows an image: the best fitting FAQ entry, passage or place that has one.
 fn picture(findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
-    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= 0.35;
+    let shows = |c: &&Candidate| has_image(&c.chunk) && c.fit >= PICTURE;
     let best = findings.questions.iter().chain(&findings.articles).filter(shows).max_by(|a, b| a.fit.total_cmp(&b.fit));
     let with_image =
         |(i, fit): &&(usize, f32)| *fit >= 0.6 && lexicon.places.get(*i).is_some_and(|p| p.entry.image.is_some());
@@ -157,7 +168,9 @@ fn tie(query: &Query, first: &Candidate, all: &[Candidate], lexicon: &Lexicon) -
         let mut names: Vec<&str> = candidate.own_names.iter().filter_map(|n| lexicon.written(n)).collect();
         names.sort();
         let option = names.join(" ");
-        if !options.contains(&option) {
+        // "Телеграме" and "Telegram" are one name.
+        let heard = |name: &str| sound::of(&text::stem(&text::fold(name)));
+        if !options.iter().any(|o| heard(o) == heard(&option)) {
             options.push(option);
         }
     }
@@ -186,7 +199,8 @@ fn is_list(text: &str) -> bool {
 
 /// The part of a chunk's text that answers: whole where it is short, else the blocks around the best one.
 pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize) -> String {
-    let text = chunk.text.trim();
+    let text = wanted_code(chunk, query);
+    let text = text.trim();
     if text.chars().count() <= max_chars {
         return text.to_string();
     }
@@ -216,6 +230,18 @@ pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize
     blocks[from..to].join("\n\n")
 }
 
+/// A chunk's text; where it shows the same in several languages and the query names one, only that one's code.
+fn wanted_code(chunk: &Chunk, query: &Query) -> String {
+    let mut text = chunk.text.clone();
+    for marker in fences::unwanted(chunk, &query.code_in) {
+        text = text.replace(&marker, "");
+    }
+    while text.contains("\n\n\n") {
+        text = text.replace("\n\n\n", "\n\n");
+    }
+    text
+}
+
 fn is_item(block: &str) -> bool {
     let start = block.trim_start();
     start.starts_with("- ")
@@ -240,6 +266,7 @@ mod tests {
             doubts: vec![],
             own_names: names.iter().map(|n| n.to_string()).collect::<HashSet<_>>(),
             cosine: None,
+            evidence: Default::default(),
         }
     }
 

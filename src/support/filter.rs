@@ -1,24 +1,23 @@
 //! Filters at the entrance: spam, advertising, gibberish, flood, injection are refused; off-topic and messages to the
 //! wrong company are answered kindly. Rudeness is served.
 //!
-//! Rules give a score with their reason; learnt detectors (the pack's `filters/*.jsonl` against its FAQ) give a
-//! calibrated one. Evidence that the message is about the product (a strong match in the knowledge) speaks against.
+//! Rules give signs with their reasons; detectors learn from the pack's and the general examples what the signs, the
+//! letters and the sentence's vector are worth, and give a calibrated score. Evidence that the message is about the
+//! product (a strong match in the knowledge) speaks against.
 
 use std::sync::Arc;
 
-use super::Verdict;
-use super::rules;
+use super::attack::AttackDetector;
+use super::general::{self, CUSTOMER, Example, served};
 use super::text;
-use crate::classify::{CharModel, Detector, Features, Training, train_detectors};
+use super::wish::{self, Wish};
+use super::{Verdict, rules};
+use crate::classify::{CharModel, Detector, Features, Scope, Training, train_detector};
 use crate::embed::{Embedder, Role};
 use crate::kb::pack::{MistakenFor, Pack};
 
-/// Labels that have a detector.
-const LABELS: [&str; 6] = ["spam", "gibberish", "injection", "off_topic", "wrong_company", "wants_person"];
-/// Share of honest rows that a detector may take for its own on held-out folds.
-const SPARED_SHARE: f32 = 0.01;
 /// Lowest threshold of a detector.
-const FLOOR: f32 = 0.6;
+const FLOOR: f32 = 0.5;
 /// Best fit of the knowledge below which a message is foreign to it, and the score that suffices then.
 const FOREIGN: f32 = 0.28;
 const SUSPICION: f32 = 0.4;
@@ -27,12 +26,36 @@ const WINDOW_CHARS: usize = 400;
 /// Most windows judged.
 const MAX_WINDOWS: usize = 6;
 
-/// What the pack's examples taught.
+/// What the examples taught.
 pub struct Filters {
     detectors: Vec<Detector>,
-    letters: CharModel,
+    attacks: Option<AttackDetector>,
+    senses: Senses,
     /// Names what was learnt from, so that a reload knows whether to learn again.
     pub key: String,
+}
+
+/// What the rules and the pack's own texts let us see in a message, for the detectors to learn from.
+struct Senses {
+    letters: CharModel,
+    scope: Scope,
+    site: Option<String>,
+}
+
+impl Senses {
+    fn signs(&self, label: &str, part: &str, vector: &[f32]) -> Vec<f32> {
+        match label {
+            "spam" => rules::spam_signs(part, self.site.as_deref()),
+            "gibberish" => rules::gibberish_signs(part, &self.letters),
+            "wants_person" => wish::signs(part),
+            "off_topic" | "wrong_company" => {
+                let mut signs = self.scope.signs(part, vector);
+                signs.extend(rules::trivia_signs(part));
+                signs
+            }
+            _ => Vec::new(),
+        }
+    }
 }
 
 /// What is known of a message besides its text.
@@ -49,35 +72,61 @@ pub struct Evidence {
     pub subject_words: usize,
 }
 
+/// A detector's lesson: which rows it sees, what it must spare, and how much.
+struct Lesson {
+    label: &'static str,
+    /// Rows of general examples tell nothing of what is on this company's topic.
+    of_pack_only: bool,
+    /// Share of honest rows that it may take for its own on held-out folds.
+    spared_share: f32,
+}
+
+const LESSONS: [Lesson; 5] = [
+    Lesson { label: "spam", of_pack_only: false, spared_share: 0.003 },
+    Lesson { label: "gibberish", of_pack_only: false, spared_share: 0.005 },
+    Lesson { label: "off_topic", of_pack_only: true, spared_share: 0.01 },
+    Lesson { label: "wrong_company", of_pack_only: true, spared_share: 0.01 },
+    Lesson { label: "wants_person", of_pack_only: false, spared_share: 0.03 },
+];
+
 impl Filters {
     /// Learns from a pack. Blocking: embeds the examples; seconds.
     ///
     /// # Errors
     /// What the embedding model said.
     pub fn learn(pack: &Pack, embedder: &Embedder) -> Result<Self, crate::embed::EmbedError> {
-        let mut rows: Vec<(String, String)> = pack.filters.iter().map(|f| (f.text.clone(), f.label.clone())).collect();
-        for entry in &pack.faq {
-            rows.extend(entry.questions.iter().map(|q| (q.clone(), "ok".to_string())));
-        }
-        let sample = pack.operators.iter().flat_map(|o| &o.examples);
-        rows.extend(sample.map(|e| (e.question.clone(), "sample".to_string())));
-        let mut training = Vec::with_capacity(rows.len());
-        let texts: Vec<&str> = rows.iter().map(|(t, _)| t.as_str()).collect();
+        let examples = general::examples(pack);
+        let texts: Vec<&str> = examples.iter().map(|e| e.text.as_str()).collect();
         let vectors = vectors(&texts, embedder)?;
-        for ((text, label), vector) in rows.iter().zip(&vectors) {
-            training.push(Training { features: Features::new(text, vector), label: label.clone() });
-        }
-        // Rows of one label lie together in a file: deal them out so that every fold sees every label.
-        let mut order: Vec<usize> = (0..training.len()).collect();
-        order.sort_by_key(|&i| blake3::hash(rows[i].0.as_bytes()).as_bytes()[..8].to_vec());
-        let training: Vec<Training> = order.into_iter().map(|i| training[i].clone()).collect();
-        let served = |label: &str| matches!(label, "ok" | "rude" | "wants_person" | "sample");
-        let detectors = train_detectors(&training, &LABELS, served, SPARED_SHARE, FLOOR);
-        let honest = rows.iter().filter(|(_, l)| l != "gibberish" && l != "injection").map(|(t, _)| t.as_str());
-        let articles = pack.articles.iter().map(|a| a.text.as_str());
-        let answers = pack.faq.iter().map(|f| f.answer.as_str());
-        let letters = CharModel::train(honest.chain(articles).chain(answers).chain([rules::COMMON_WORDS]));
-        Ok(Self { detectors, letters, key: Self::key_of(pack) })
+        let (own, own_vectors): (Vec<&str>, Vec<Vec<f32>>) = examples
+            .iter()
+            .zip(&vectors)
+            .filter(|(e, _)| general::on_topic(e))
+            .map(|(e, v)| (e.text.as_str(), v.clone()))
+            .unzip();
+        let senses = Senses {
+            letters: letters(pack, &examples),
+            scope: Scope::learn(&own, &own_vectors, &[]),
+            site: pack.company.site.clone(),
+        };
+        let train = |lesson: &Lesson| {
+            let seen = examples.iter().zip(&vectors).filter(|(e, _)| sees(lesson, e));
+            let rows: Vec<Training> = seen
+                .map(|(e, vector)| Training {
+                    features: Features::signed(&e.text, vector, &senses.signs(lesson.label, &e.text, vector)),
+                    label: e.label.clone(),
+                })
+                .collect();
+            let rows: Vec<&Training> = rows.iter().collect();
+            let spared = |label: &str| served(label) && label != lesson.label;
+            train_detector(&rows, lesson.label, spared, lesson.spared_share, FLOOR)
+        };
+        Ok(Self {
+            detectors: LESSONS.iter().filter_map(train).collect(),
+            attacks: AttackDetector::learn(&examples, pack.articles.iter().map(|a| a.text.as_str())),
+            senses,
+            key: Self::key_of(pack),
+        })
     }
 
     /// Changes when what is learnt from changes.
@@ -92,15 +141,27 @@ impl Filters {
         hash.finalize().to_hex().to_string()
     }
 
-    /// How much a message resembles the pack's wishes for a person: calibrated probability and threshold.
-    pub fn wish(&self, message: &str, vector: &[f32]) -> (f32, f32) {
-        let prose = text::without_code(message);
-        match self.detectors.iter().find(|d| d.label == "wants_person") {
-            Some(detector) if windows(&prose).len() == 1 => {
-                (detector.probability(&Features::new(&prose, vector)), detector.threshold)
-            }
-            _ => (0.0, 1.0),
+    /// Whether the message wishes for a person. A long one is read sentence by sentence.
+    pub fn wish(&self, message: &str, vector: &[f32]) -> Wish {
+        let Some(detector) = self.detector("wants_person") else { return wish::for_person(message) };
+        let read = |part: &str, vector: &[f32]| {
+            let features = Features::signed(part, vector, &wish::signs(part));
+            wish::for_person(part).weighed(detector.probability(&features), detector.threshold)
+        };
+        if message.chars().count() <= WINDOW_CHARS / 2 {
+            return read(message, vector);
         }
+        let parts = text::sentences(message).into_iter().map(|part| read(part, &[]));
+        parts.max_by(|a, b| a.score.total_cmp(&b.score)).unwrap_or_else(|| read(message, vector))
+    }
+
+    /// What finds attacks, where any example taught it.
+    pub fn attacks(&self) -> Option<&AttackDetector> {
+        self.attacks.as_ref()
+    }
+
+    fn detector(&self, label: &str) -> Option<&Detector> {
+        self.detectors.iter().find(|d| d.label == label)
     }
 
     /// All verdicts on a message; the first that fired decides (in this order).
@@ -109,21 +170,17 @@ impl Filters {
     pub fn judge(&self, message: &str, vector: &[f32], pack: &Pack, evidence: &Evidence) -> Vec<Verdict> {
         let prose = text::without_code(message);
         let windows = windows(&prose);
+        let site = pack.company.site.as_deref();
         let learnt = |label: &str| -> (f32, f32) {
-            let Some(detector) = self.detectors.iter().find(|d| d.label == label) else { return (0.0, 1.0) };
-            let judged = windows.iter().enumerate().map(|(i, w)| {
-                let dense = if i == 0 && windows.len() == 1 { vector } else { &[] };
-                detector.probability(&Features::new(w, dense))
+            let Some(detector) = self.detector(label) else { return (0.0, 1.0) };
+            let judged = windows.iter().map(|w| {
+                let dense = if windows.len() == 1 { vector } else { &[] };
+                detector.probability(&Features::signed(w, dense, &self.senses.signs(label, w, dense)))
             });
+            // A long message is what most of it is.
             let all: Vec<f32> = judged.collect();
-            // A long message is what most of it is; an injection may hide in one part.
-            let score = match label {
-                "injection" => all.iter().copied().fold(0.0, f32::max),
-                _ => all.iter().sum::<f32>() / all.len().max(1) as f32,
-            };
-            (score, detector.threshold)
+            (all.iter().sum::<f32>() / all.len().max(1) as f32, detector.threshold)
         };
-        let honest_long = windows.len() > 1;
         let guard = evidence.in_domain;
         let mut verdicts = Vec::new();
 
@@ -136,26 +193,20 @@ impl Filters {
             reason: format!("{} messages within a minute", evidence.messages_last_minute),
         });
 
-        let (rule, why) = rules::injection(message);
-        let (score, threshold) = learnt("injection");
-        verdicts.push(combine(
-            "injection",
-            rule,
-            &why,
-            score,
-            if honest_long { threshold.max(0.9) } else { threshold },
-            guard,
-        ));
-
-        let (rule, why) = rules::gibberish(&prose, &self.letters);
-        let (score, threshold) = learnt("gibberish");
-        // Only letters tell gibberish; the detector may only support what the statistics suspect.
-        let score = if rule >= 0.25 { score } else { score.min(0.5) };
-        verdicts.push(combine("gibberish", rule, &why, score, threshold.max(0.7), guard));
-
-        let (rule, why) = rules::spam(message, pack.company.site.as_deref());
-        let (score, threshold) = learnt("spam");
-        verdicts.push(combine("spam", rule, &why, score, threshold.max(0.7), guard));
+        if let Some(attacks) = &self.attacks {
+            let found = attacks.judge(message);
+            verdicts.push(spared_by(guard, "injection", found.score, attacks.threshold(), found.reason));
+        }
+        for (label, (rule, why)) in
+            [("gibberish", rules::gibberish(&prose, &self.senses.letters)), ("spam", rules::spam(message, site))]
+        {
+            let (score, threshold) = learnt(label);
+            let reason = match rule > 0.5 {
+                true => why,
+                false => format!("resembles the examples of {label}"),
+            };
+            verdicts.push(spared_by(guard, label, score, threshold, reason));
+        }
 
         let (rule, why) = wrong_company(&prose, &pack.company.mistaken_for, &pack.company.products, &pack.company.name);
         let (score, threshold) = learnt("wrong_company");
@@ -178,8 +229,34 @@ impl Filters {
     }
 }
 
+/// Whether a row is part of a detector's lesson.
+fn sees(lesson: &Lesson, example: &Example) -> bool {
+    let own = lesson.label == example.label;
+    match lesson.of_pack_only {
+        // What is off-topic for everyone is so for this company; other companies' customers say nothing of ours.
+        true => example.of_pack || own || example.label == "spam",
+        false => {
+            own || (served(&example.label) || matches!(example.label.as_str(), "off_topic" | "wrong_company" | "spam"))
+        }
+    }
+}
+
+/// How words are spelt: all honest texts of the pack and the general examples.
+fn letters(pack: &Pack, examples: &[Example]) -> CharModel {
+    let honest = examples.iter().filter(|e| served(&e.label) || e.label == CUSTOMER).map(|e| e.text.as_str());
+    let articles = pack.articles.iter().map(|a| a.text.as_str());
+    let answers = pack.faq.iter().map(|f| f.answer.as_str());
+    CharModel::train(honest.chain(articles).chain(answers).chain([rules::COMMON_WORDS]))
+}
+
+/// A learnt verdict, lowered by evidence that the message is about the product.
+fn spared_by(in_domain: f32, name: &str, score: f32, threshold: f32, reason: String) -> Verdict {
+    let score = (score - (in_domain - 0.55).max(0.0) * 0.8).max(0.0);
+    Verdict { name: name.into(), score, threshold, fired: score >= threshold, reason }
+}
+
 /// Vectors of texts; empty for texts in a language that the model does not read.
-fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, crate::embed::EmbedError> {
+pub fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, crate::embed::EmbedError> {
     let readable: Vec<usize> = (0..texts.len()).filter(|&i| reads(embedder, texts[i])).collect();
     let chosen: Vec<&str> = readable.iter().map(|&i| texts[i]).collect();
     let mut vectors = vec![Vec::new(); texts.len()];
@@ -241,7 +318,7 @@ fn combine(name: &str, rule: f32, why: &str, learnt: f32, threshold: f32, in_dom
 
 /// Words of other companies' business, on stems: "where is my order".
 fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], company: &str) -> (f32, String) {
-    let prose = &without_quotations(prose);
+    let prose = &rules::without_quotations(prose);
     let stems = text::stems(prose);
     let folded = text::fold(prose);
     let mut hits: Vec<&str> = Vec::new();
@@ -270,23 +347,6 @@ fn wrong_company(prose: &str, mistaken: &[MistakenFor], products: &[String], com
         (_, false) => 0.97,
     };
     (score, format!("speaks of {}", hits.join(", ")))
-}
-
-/// The text without what stands in quotation marks: words that somebody else said.
-fn without_quotations(prose: &str) -> String {
-    let mut out = String::with_capacity(prose.len());
-    let mut depth = 0usize;
-    let mut plain = false;
-    for c in prose.chars() {
-        match c {
-            '«' | '“' => depth += 1,
-            '»' | '”' => depth = depth.saturating_sub(1),
-            '"' => plain = !plain,
-            _ if depth == 0 && !plain => out.push(c),
-            _ => {}
-        }
-    }
-    if out.trim().is_empty() { prose.to_string() } else { out }
 }
 
 /// Filters as they are shared between turns.

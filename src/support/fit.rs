@@ -22,6 +22,22 @@ pub struct Candidate {
     /// Names of the candidate's question or headings that the query does not have.
     pub own_names: HashSet<String>,
     pub cosine: Option<f32>,
+    pub evidence: Evidence,
+}
+
+/// What a fit was made of, each 0..1: the ground on which a find is taken for an answer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, serde::Serialize)]
+pub struct Evidence {
+    /// Share of the question's terms that the whole text speaks of.
+    pub said: f32,
+    /// Share that its question or headings speak of.
+    pub asked: f32,
+    /// Share of its question or headings that the customer's words cover.
+    pub answered: f32,
+    /// Weight of the heaviest term that it does not speak of.
+    pub missing: f32,
+    /// Likeness by vectors, where the embedding model reads the language.
+    pub like: Option<f32>,
 }
 
 /// The knowledge's side of a turn.
@@ -77,8 +93,8 @@ impl Findings {
     }
 }
 
-/// Most chunks of articles that are compared by their words besides what the search found.
-const SCANNED_PAGES: usize = 4000;
+/// Most questions, and most pages, that are compared besides what the search found.
+const COMPARED: usize = 64;
 /// Likeness by vectors that is taken for none, and the range up to full likeness.
 const COSINE_FLOOR: f32 = 0.34;
 const COSINE_RANGE: f32 = 0.42;
@@ -86,6 +102,10 @@ const COSINE_RANGE: f32 = 0.42;
 const NOT_FOUND: f32 = 0.1;
 /// Weight of the vectors where there are any.
 const BY_VECTOR: f32 = 0.55;
+
+/// What a fit loses where the rarest word of the question is not spoken of at all; less where vectors were compared.
+const MISSING: f32 = 0.15;
+const MISSING_WITH_VECTOR: f32 = 0.1;
 
 /// Fits of what a search found, and of all FAQ questions and pages by their words.
 pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str) -> Findings {
@@ -95,11 +115,16 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
     let likeness = |cosine: Option<f32>| {
         by_vector.then(|| cosine.map_or(NOT_FOUND, |c| ((c - COSINE_FLOOR) / COSINE_RANGE).clamp(0.0, 1.0)))
     };
+    let searched: HashSet<&str> = passages.iter().map(|p| p.chunk.id.as_str()).collect();
+    let by_words =
+        lexicon.question_postings.most_covered(&query.terms, COMPARED, |at| mine(&lexicon.questions[at].chunk));
+    let by_words: HashSet<usize> = by_words.into_iter().collect();
     let mut questions: Vec<Candidate> = lexicon
         .questions
         .iter()
-        .filter(|q| mine(&q.chunk))
-        .map(|q| {
+        .enumerate()
+        .filter(|(at, q)| by_words.contains(at) || (searched.contains(q.chunk.id.as_str()) && mine(&q.chunk)))
+        .map(|(_, q)| {
             let passage = found(&q.chunk.id);
             let cosine = passage.and_then(|p| p.question_cosine.or(p.cosine));
             let answer = passage.and_then(|p| p.cosine);
@@ -112,12 +137,14 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
     questions.truncate(8);
 
     let wanted = |c: &Chunk| mine(c) || (query.intent.code && has_code(c));
-    let scanned = if lexicon.pages.len() <= SCANNED_PAGES { &lexicon.pages[..] } else { &[] };
-    let searched = passages.iter().map(|p| &p.chunk).filter(|c| c.kind == SourceKind::Article && scanned.is_empty());
-    let mut articles: Vec<Candidate> = scanned
+    let pages = lexicon.page_postings.most_covered(&query.terms, COMPARED, |at| wanted(&lexicon.pages[at]));
+    let pages: Vec<&Arc<Chunk>> = pages.into_iter().map(|at| &lexicon.pages[at]).collect();
+    let by_words: HashSet<&str> = pages.iter().map(|c| c.id.as_str()).collect();
+    let by_search = passages.iter().map(|p| &p.chunk).filter(|c| c.kind == SourceKind::Article && wanted(c));
+    let mut articles: Vec<Candidate> = pages
         .iter()
-        .chain(searched)
-        .filter(|c| wanted(c))
+        .copied()
+        .chain(by_search.filter(|c| !by_words.contains(c.id.as_str())))
         .map(|c| {
             let cosine = found(&c.id).and_then(|p| p.cosine);
             page_fit(query, c, cosine, likeness(cosine), lexicon)
@@ -151,14 +178,6 @@ pub fn has_image(chunk: &Chunk) -> bool {
         || (matches!(chunk.kind, SourceKind::Faq | SourceKind::Example) && chunk.text.contains("!["))
 }
 
-/// How words of the query and of another text cover one another, by rarity: (of the query, of the other).
-fn overlap(query: &[String], other: &[String], lexicon: &Lexicon) -> (f32, f32) {
-    let (q, o): (HashSet<&str>, HashSet<&str>) =
-        (query.iter().map(|s| s.as_str()).collect(), other.iter().map(|s| s.as_str()).collect());
-    let weight = |s: &str| lexicon.rarity(s);
-    (text::coverage(query, &o, weight), text::coverage(other, &q, weight))
-}
-
 /// Words and vectors as one fit.
 fn blend(like: Option<f32>, lexical: f32) -> f32 {
     like.map_or(lexical, |like| BY_VECTOR * like + (1.0 - BY_VECTOR) * lexical)
@@ -173,38 +192,49 @@ fn question_fit(
 ) -> Candidate {
     let nothing = Sheet::default();
     let sheet = lexicon.sheet(&question.chunk.id).unwrap_or(&nothing);
-    let said = share_of(&query.stems, &sheet.all, lexicon);
-    let mut best: Option<(f32, Vec<&'static str>, HashSet<String>)> = None;
+    let spoken = query.terms.parts_in(&sheet.all);
+    let said = query.terms.share(&spoken);
+    let missing = query.terms.heaviest_missing(&spoken);
+    let mut best: Option<(f32, Vec<&'static str>, HashSet<String>, Evidence)> = None;
     for (wording, names) in question.wordings.iter().zip(&question.names) {
-        let (asked, answered) = overlap(&query.stems, wording, lexicon);
+        let asked = query.terms.share(&query.terms.parts(wording));
+        let answered = query.terms.share_of_other(wording, lexicon);
         let lexical = 0.4 * said + 0.3 * asked + 0.3 * answered;
         let mut fit = blend(like, lexical);
         if asked > 0.97 && answered > 0.97 {
             fit = fit.max(0.95);
         }
         let mut doubts = Vec::new();
+        fit *= 1.0 - missing * if like.is_some() { MISSING_WITH_VECTOR } else { MISSING };
         doubt(&mut fit, &mut doubts, query, wording, names, sheet);
         if like.is_none() {
-            few_words(&mut fit, &mut doubts, query, sheet, lexicon);
+            few_words(&mut fit, &mut doubts, query, &spoken);
         }
-        if best.as_ref().is_none_or(|(f, _, _)| fit > *f) {
-            best = Some((fit, doubts, names.difference(&query.names).cloned().collect()));
+        if best.as_ref().is_none_or(|(f, ..)| fit > *f) {
+            let evidence = Evidence { said, asked, answered, missing, like };
+            best = Some((fit, doubts, names.difference(&query.names).cloned().collect(), evidence));
         }
     }
-    let (fit, doubts, own_names) = best.unwrap_or_default();
-    Candidate { chunk: question.chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine }
+    let (fit, doubts, own_names, evidence) = best.unwrap_or_default();
+    Candidate { chunk: question.chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 
 fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option<f32>, lexicon: &Lexicon) -> Candidate {
     let nothing = Sheet::default();
     let sheet = lexicon.sheet(&chunk.id).unwrap_or(&nothing);
-    let said = share_of(&query.stems, &sheet.all, lexicon);
-    let (asked, answered) = overlap(&query.stems, &sheet.head, lexicon);
+    let spoken = query.terms.parts_in(&sheet.all);
+    let said = query.terms.share(&spoken);
+    let asked = query.terms.share(&query.terms.parts(&sheet.head));
+    // A section is about its own heading more than about its page's title.
+    let own = chunk.headings.last().map_or(0.0, |_| query.terms.share_of_other(&sheet.own_head, lexicon));
+    let answered = query.terms.share_of_other(&sheet.head, lexicon).max(own);
     let mut fit = blend(like, 0.6 * said + 0.2 * asked + 0.2 * answered);
     let mut doubts = Vec::new();
+    let missing = query.terms.heaviest_missing(&spoken);
+    fit *= 1.0 - missing * if like.is_some() { MISSING_WITH_VECTOR } else { MISSING };
     doubt(&mut fit, &mut doubts, query, &sheet.head, &sheet.head_names, sheet);
     if like.is_none() {
-        few_words(&mut fit, &mut doubts, query, sheet, lexicon);
+        few_words(&mut fit, &mut doubts, query, &spoken);
     }
     if query.intent.code && has_code(chunk) {
         fit += 0.1;
@@ -214,28 +244,15 @@ fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option
         doubts.push("in another language");
     }
     let own_names = sheet.head_names.difference(&query.names).cloned().collect();
-    Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine }
-}
-
-/// Share of the query's stems, by rarity, that a chunk has. Runs over every page: builds no sets.
-fn share_of(stems: &[String], hay: &HashSet<String>, lexicon: &Lexicon) -> f32 {
-    let (mut found, mut all) = (0.0, 0.0);
-    for (i, stem) in stems.iter().enumerate().filter(|(i, stem)| !stems[..*i].contains(stem)) {
-        let weight = lexicon.rarity(&stems[i]);
-        all += weight;
-        if hay.contains(stem) {
-            found += weight;
-        }
-    }
-    if all > 0.0 { found / all } else { 0.0 }
+    let evidence = Evidence { said, asked, answered, missing, like };
+    Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 
 /// By words alone, a single common word in common is no match.
-fn few_words(fit: &mut f32, doubts: &mut Vec<&'static str>, query: &Query, sheet: &Sheet, lexicon: &Lexicon) {
-    let distinct: HashSet<&String> = query.stems.iter().collect();
-    let shared: Vec<&&String> = distinct.iter().filter(|s| sheet.all.contains(**s)).collect();
-    let rare = shared.iter().any(|s| lexicon.rarity(s) > 0.75);
-    if distinct.len() >= 2 && shared.len() < 2 && !rare {
+fn few_words(fit: &mut f32, doubts: &mut Vec<&'static str>, query: &Query, spoken: &[f32]) {
+    let shared = spoken.iter().filter(|part| **part > 0.0).count();
+    let rare = spoken.iter().enumerate().any(|(term, part)| *part >= 1.0 && query.terms.weight(term) > 0.75);
+    if spoken.len() >= 2 && shared < 2 && !rare {
         *fit *= 0.6;
         doubts.push("one word in common");
     }
@@ -268,7 +285,7 @@ fn doubt(
         *fit *= 0.5;
         doubts.push("about another name");
     } else if absent {
-        *fit *= 0.75;
+        *fit *= 0.6;
         doubts.push("does not name what is asked about");
     } else if missing && extra {
         *fit *= 0.85;
@@ -276,6 +293,11 @@ fn doubt(
     } else if extra && !missing {
         *fit *= 0.92;
         doubts.push("about one name in particular");
+    }
+    // What nobody here writes of ("magento") is not what has a name of its own here.
+    if query.strangers.is_empty() && extra && !missing && query.terms.has_unknown() {
+        *fit *= 0.6;
+        doubts.push("the question has an unknown word, this a name");
     }
     if !query.strangers.is_empty() {
         *fit *= if extra { 0.6 } else { 0.85 };
@@ -313,7 +335,7 @@ fn place_fit(query: &Query, place: &Place, lexicon: &Lexicon) -> f32 {
                 "меню",
                 "раздел",
                 "вкладк",
-                "экра",
+                "экр",
                 "найт",
                 "находят",
                 "наход",

@@ -316,6 +316,54 @@ mod tests {
     }
 
     #[test]
+    fn each_operator_has_its_own_patience() {
+        let wishes = |clarify_first: usize, asked_for_person: usize| {
+            let mut conversation = saying("operator please");
+            conversation.state.asked_for_person = asked_for_person;
+            let rules = HandoffRules { clarify_first, ..rules() };
+            kind(decide(&conversation, &rules, &wish::for_person("operator please"), 0.0))
+        };
+        assert_eq!(wishes(0, 0), "wants_person", "no try first");
+        assert_eq!((wishes(1, 0), wishes(1, 1)), ("try".into(), "wants_person".into()));
+        assert_eq!((wishes(2, 1), wishes(2, 2)), ("try".into(), "wants_person".into()));
+        let fails = |max_failures: usize, failures: usize| {
+            let mut conversation = saying("that did not help");
+            conversation.state.failures = failures;
+            let rules = HandoffRules { max_failures, ..rules() };
+            kind(decide(&conversation, &rules, &wish::for_person("that did not help"), 0.5))
+        };
+        assert_eq!(
+            (fails(1, 0), fails(3, 1), fails(3, 2)),
+            ("repeated_failure".into(), "serve".into(), "repeated_failure".into())
+        );
+    }
+
+    #[test]
+    fn a_wish_that_is_denied_or_quoted_is_none_even_when_asked_again() {
+        for message in [
+            "no need for a person, I only want the price",
+            "please don't transfer me",
+            "не надо оператора, я разобрался",
+            "a visitor wrote \"let me talk to a human\", what do I answer?",
+            "клиент пишет «позовите оператора», как настроить ответ?",
+            "I am an agent myself",
+        ] {
+            let mut conversation = saying(message);
+            conversation.state.asked_for_person = 1;
+            assert_eq!(kind(decided(&conversation, 0.6)), "serve", "{message}");
+        }
+    }
+
+    #[test]
+    fn anger_hands_off_where_nothing_is_asked_and_threats_always() {
+        for threat in ["My lawyer will hear of this", "подам в суд на вас", "I'll take you to court"] {
+            assert_eq!(kind(decided(&saying(threat), 0.9)), "anger", "{threat}");
+        }
+        assert_eq!(kind(decided(&saying("Безобразие! Вы мошенники, сколько можно!!!"), 0.1)), "anger");
+        assert_eq!(kind(decided(&saying("это безобразие, где кнопка экспорта?"), 0.7)), "serve");
+    }
+
+    #[test]
     fn the_summary_holds_only_what_was_said() {
         let mut conversation = saying("operator!");
         conversation.earlier.push(("The widget is gone from my shop".into(), "Check the key.".into()));

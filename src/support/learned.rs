@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::SupportError;
 use super::filter::Filters;
 use super::lexicon::Lexicon;
+use super::quarantine::Quarantine;
 use crate::embed::Embedder;
 use crate::kb::Snapshot;
 
@@ -13,25 +14,34 @@ pub(super) struct Learned {
     pub snapshot: Arc<Snapshot>,
     pub lexicon: Arc<Lexicon>,
     pub filters: Arc<Filters>,
+    /// What of the snapshot's pages must not be used.
+    pub quarantine: Arc<Quarantine>,
 }
 
 impl Learned {
     /// Learns all from a snapshot. Blocking; seconds.
     pub fn all(snapshot: Arc<Snapshot>, embedder: &Embedder) -> Result<Self, SupportError> {
         let filters = Filters::learn(snapshot.pack(), embedder).map_err(|e| SupportError::Filters(e.to_string()))?;
-        Ok(Self {
-            lexicon: Arc::new(Lexicon::build(snapshot.chunks(), snapshot.pack())),
-            filters: Arc::new(filters),
-            snapshot,
-        })
+        Ok(Self::with(snapshot, Arc::new(filters)))
     }
 
     /// The vocabulary of a new snapshot with the filters learnt before: soon done, so that a changed answer is
     /// served at once while the filters are still being learnt.
     pub fn with_filters_of(&self, snapshot: Arc<Snapshot>) -> Self {
+        Self::with(snapshot, self.filters.clone())
+    }
+
+    /// A snapshot with what is known already.
+    pub fn with(snapshot: Arc<Snapshot>, filters: Arc<Filters>) -> Self {
+        let quarantine = Quarantine::of(snapshot.chunks(), filters.attacks());
+        for id in quarantine.touched() {
+            tracing::warn!(chunk = id, "a page gives orders to a machine; these sentences are not used");
+        }
+        let usable = quarantine.all(snapshot.chunks());
         Self {
-            lexicon: Arc::new(Lexicon::build(snapshot.chunks(), snapshot.pack())),
-            filters: self.filters.clone(),
+            lexicon: Arc::new(Lexicon::build(&usable, snapshot.pack())),
+            filters,
+            quarantine: Arc::new(quarantine),
             snapshot,
         }
     }

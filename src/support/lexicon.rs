@@ -1,10 +1,12 @@
-//! What the pack's own words tell: how rare a stem is, which words are names, how a misspelt word was meant, and the
+//! What the pack's own words tell: how rare a stem is, which words are names, and the
 //! questions of the FAQ and the labels of the app map ready to be compared.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{sound, text};
+use super::postings::Postings;
+use super::spelling::Speller;
+use super::{fences, sound, text};
 use crate::kb::pack::{AppEntry, Pack};
 use crate::kb::{Asset, Chunk, SourceKind};
 
@@ -16,9 +18,11 @@ pub struct Lexicon {
     frequency: HashMap<String, usize>,
     /// Folded words that the pack writes with a capital letter, and how it writes them.
     names: HashMap<String, String>,
-    /// Folded words by first letter, with counts, for spelling.
-    spelling: HashMap<char, Vec<(String, usize)>>,
     known: HashSet<String>,
+    /// Families of code that the pack shows.
+    fences: std::collections::BTreeSet<&'static str>,
+    /// What customers' words were meant to be.
+    pub speller: Speller,
     /// Latin names by how they sound in Russian.
     sounds: HashMap<String, String>,
     /// Names that stand in a title, a heading or a question: what pages are about.
@@ -28,6 +32,9 @@ pub struct Lexicon {
     pub questions: Vec<Question>,
     /// Articles' chunks.
     pub pages: Vec<Arc<Chunk>>,
+    /// Questions and pages by their stems.
+    pub question_postings: Postings,
+    pub page_postings: Postings,
     pub places: Vec<Place>,
 }
 
@@ -38,6 +45,8 @@ pub struct Sheet {
     pub all: HashSet<String>,
     /// Content stems of title and headings.
     pub head: Vec<String>,
+    /// Content stems of its own heading, the last one.
+    pub own_head: Vec<String>,
     /// Folded names in title and headings.
     pub head_names: HashSet<String>,
     /// Folded words of all that it says.
@@ -70,7 +79,6 @@ impl Lexicon {
     pub fn build(chunks: &[Arc<Chunk>], pack: &Pack) -> Self {
         let mut lexicon = Self { chunks: chunks.len(), ..Self::default() };
         let mut capital: HashMap<String, (usize, usize, String)> = HashMap::new();
-        let mut counts: HashMap<String, usize> = HashMap::new();
         for chunk in chunks {
             let all = readable(chunk);
             let sheet = Sheet::of(chunk, &all);
@@ -78,8 +86,9 @@ impl Lexicon {
                 *lexicon.frequency.entry(stem.clone()).or_default() += 1;
             }
             lexicon.sheets.insert(chunk.id.clone(), sheet);
+            lexicon.fences.extend(fences::families(chunk));
             for word in text::words(&text::fold(&all)) {
-                *counts.entry(word.to_string()).or_default() += 1;
+                lexicon.known.insert(word.to_string());
             }
             if !matches!(chunk.kind, SourceKind::AppMap) {
                 count_capitals(&all, &mut capital);
@@ -109,16 +118,10 @@ impl Lexicon {
                 lexicon.names.insert(word, written);
             }
         }
-        for (word, count) in counts {
-            if let Some(first) = word.chars().next() {
-                lexicon.spelling.entry(first).or_default().push((word.clone(), count));
-                lexicon.known.insert(word);
-            }
-        }
         for name in lexicon.names.keys().filter(|n| !text::is_cyrillic(n) && n.chars().count() > 2) {
             lexicon.sounds.insert(sound::of(name), name.clone());
         }
-        lexicon.spelling.values_mut().for_each(|words| words.sort());
+        lexicon.speller = Speller::build(chunks, &pack.company.languages);
         for chunk in chunks.iter().filter(|c| matches!(c.kind, SourceKind::Faq | SourceKind::Example)) {
             let wordings: Vec<Vec<String>> = chunk.questions.iter().map(|q| text::content_stems(q)).collect();
             let names = chunk.questions.iter().map(|q| lexicon.names_in(q)).collect();
@@ -138,6 +141,9 @@ impl Lexicon {
             }
         }
         lexicon.pages = chunks.iter().filter(|c| c.kind == SourceKind::Article).cloned().collect();
+        let sheet = |c: &Arc<Chunk>| lexicon.sheets.get(&c.id).map(|sheet| &sheet.all);
+        lexicon.question_postings = Postings::of(lexicon.questions.iter().map(|q| sheet(&q.chunk)));
+        lexicon.page_postings = Postings::of(lexicon.pages.iter().map(sheet));
         for entry in &pack.app_map {
             for (lang, path) in &entry.path {
                 let Some((label, above)) = path.split_last() else { continue };
@@ -177,6 +183,11 @@ impl Lexicon {
         self.frequency.contains_key(stem)
     }
 
+    /// True where the pack shows code of one of the families.
+    pub fn has_fences(&self, families: &std::collections::BTreeSet<&'static str>) -> bool {
+        !self.fences.is_disjoint(families)
+    }
+
     /// Folded names of the pack in a text, whatever their case there.
     pub fn names_in(&self, words: &str) -> HashSet<String> {
         lexicon_names(&self.names, words)
@@ -201,54 +212,11 @@ impl Lexicon {
     pub fn knows(&self, folded: &str) -> bool {
         self.known.contains(folded) || self.frequency.contains_key(&text::concept(folded))
     }
-
-    /// The text with misspelt words replaced by the pack's nearest word (one edit; two from eight letters on).
-    pub fn respell(&self, message: &str) -> String {
-        let folded = text::fold(message);
-        let mut out = String::with_capacity(message.len());
-        let mut rest = message;
-        if folded.len() != message.len() {
-            return message.to_string();
-        }
-        while let Some(start) = rest.find(char::is_alphabetic) {
-            out.push_str(&rest[..start]);
-            rest = &rest[start..];
-            let end = rest.find(|c: char| !c.is_alphabetic()).unwrap_or(rest.len());
-            let (word, after) = rest.split_at(end);
-            out.push_str(self.nearest(&text::fold(word)).as_deref().unwrap_or(word));
-            rest = after;
-        }
-        out.push_str(rest);
-        out
-    }
-
-    fn nearest(&self, folded: &str) -> Option<String> {
-        let length = folded.chars().count();
-        if length < 3 || self.knows(folded) || text::is_stop(folded) {
-            return None;
-        }
-        if text::is_cyrillic(folded)
-            && let Some(name) = self.latin_name(folded)
-        {
-            return Some(name);
-        }
-        if length < 5 {
-            return None;
-        }
-        let limit = if length >= 8 { 2 } else { 1 };
-        let candidates = self.spelling.get(&folded.chars().next()?)?;
-        candidates
-            .iter()
-            .filter(|(word, _)| word.chars().count() >= 4)
-            .filter_map(|(word, count)| text::edit_distance(folded, word, limit).map(|d| (d, usize::MAX - count, word)))
-            .min()
-            .map(|(_, _, word)| word.clone())
-    }
 }
 
 impl Lexicon {
     /// The Latin name that a Cyrillic word spells by ear: "вордпресс", "реакте".
-    fn latin_name(&self, folded: &str) -> Option<String> {
+    pub fn latin_name(&self, folded: &str) -> Option<String> {
         if let Some(name) = sound::spoken(folded) {
             return Some(self.written(&text::fold(name)).unwrap_or(name).to_string());
         }
@@ -283,6 +251,7 @@ impl Sheet {
         Self {
             all: text::content_stems(&everything).into_iter().collect(),
             head: text::content_stems(&format!("{} {}", chunk.title, chunk.headings.join(" "))),
+            own_head: chunk.headings.last().map(|h| text::content_stems(h)).unwrap_or_default(),
             head_names: HashSet::new(),
             words: text::words(&text::fold(&everything)).into_iter().map(str::to_string).collect(),
         }
@@ -376,7 +345,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn names_and_misspelt_words_are_known_from_the_pack() {
+    fn names_are_known_from_the_pack() {
         let chunks = vec![
             faq(
                 "1",
@@ -394,7 +363,6 @@ pub(crate) mod tests {
         let lexicon = Lexicon::build(&chunks, &Pack::default());
         assert!(lexicon.is_name("wordpress") && lexicon.is_name("shopify") && !lexicon.is_name("widget"));
         assert_eq!(lexicon.written("wordpress"), Some("WordPress"));
-        assert_eq!(lexicon.respell("Instal the wdiget on wordpres!"), "Instal the widget on wordpress!");
         assert!(lexicon.rarity("shopifi") > lexicon.rarity("widget"));
     }
 }

@@ -3,11 +3,13 @@
 //! Knows no HTTP, no tensors, no SQL. A turn goes one way; each step is a plain function with its own file:
 //!
 //! 1. [`conversation`]: the transcript, its language and state.
-//! 2. [`filter`] (with [`rules`]): spam, gibberish, flood and injection are refused; off-topic and the wrong company
-//!    are answered kindly.
+//! 2. [`filter`] (with [`rules`], [`attack`] and the examples of [`general`]): spam, gibberish, flood and injection are
+//!    refused; off-topic and the wrong company are answered kindly.
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
-//! 5. [`retrieve`]: the query; [`fit`]: how well each find *fits* (0..1).
+//! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*
+//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); [`quarantine`]:
+//!    what of a page may be used at all.
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
@@ -19,29 +21,39 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::llm::{ChatMessage, LlmError, SamplingParams, Usage};
+use crate::kb::SourceKind;
+use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 
 pub mod actions;
 pub mod answer;
+pub mod attack;
 pub mod check;
 pub mod conversation;
 mod decide;
 pub mod expand;
 pub mod facts;
+pub mod fences;
 pub mod filter;
 pub mod fit;
+pub mod general;
 pub mod handoff;
 mod learned;
 pub mod lexicon;
+pub mod near;
 pub mod phrases;
+pub mod postings;
 pub mod prompt;
+pub mod quarantine;
 pub mod retrieve;
 pub mod route;
 pub mod rules;
+pub mod script;
 mod service;
 pub mod sound;
+pub mod spelling;
 mod stream;
 pub mod text;
+pub mod thesaurus;
 pub mod tone;
 mod turn;
 pub mod wish;
@@ -61,12 +73,14 @@ pub struct TurnRequest {
     pub audience: Option<String>,
     /// Salt of the prefix cache, id in records.
     pub conversation_id: String,
+    /// What figures count as one conversation: the versions of an instruction are shared out by it.
+    pub group_id: String,
     /// State after the last turn; `None`: derive it from the transcript (plain clients).
     pub state: Option<ConversationState>,
     /// Messages of this conversation in the last minute, where known.
     pub messages_last_minute: usize,
-    /// The client's own wishes; `None`: the operator's settings.
-    pub sampling: Option<SamplingParams>,
+    /// The client's own wishes; the operator's settings stand where it says nothing.
+    pub sampling: SamplingWishes,
     pub max_tokens: Option<usize>,
     pub stop: Vec<String>,
     /// Base for absolute URLs of images and articles, e.g. `http://127.0.0.1:8080`.
@@ -100,13 +114,25 @@ pub enum Action {
     Human,
 }
 
+impl Action {
+    /// Its word on the wire and in a pack's expectations.
+    pub fn name(self) -> &'static str {
+        match self {
+            Action::Answer => "answer",
+            Action::Clarify => "clarify",
+            Action::Handoff => "handoff",
+            Action::Filtered => "filtered",
+            Action::Human => "human",
+        }
+    }
+}
+
 /// Text as it may be shown, then the outcome.
 #[derive(Debug)]
 pub enum TurnEvent {
     /// Checked text, in order; concatenated it is the whole answer.
     Text(String),
     Done(Box<TurnOutcome>),
-    Failed(SupportError),
 }
 
 /// A source of an answer.
@@ -126,6 +152,18 @@ pub struct Handoff {
     pub queue: String,
     pub summary: String,
     pub tags: Vec<String>,
+}
+
+/// A source that speaks of a question, with its fit.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Found {
+    pub id: String,
+    pub kind: SourceKind,
+    pub title: String,
+    /// 0..1
+    pub fit: f32,
+    /// What the fit was made of; `None` for places of the app.
+    pub evidence: Option<fit::Evidence>,
 }
 
 /// The outcome of a turn: what the wire's `support` field, the record and the trace are made of.

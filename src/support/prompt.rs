@@ -113,6 +113,7 @@ mod tests {
             doubts: vec![],
             own_names: Default::default(),
             cosine: None,
+            evidence: Default::default(),
         }
     }
 

@@ -1,9 +1,11 @@
 //! What to look for: the query built from the dialogue, and what kind of answer it asks for.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use super::conversation::Conversation;
+use super::fences;
 use super::lexicon::Lexicon;
+use super::near::Terms;
 use super::phrases;
 use super::text;
 use crate::kb::pack::Company;
@@ -14,12 +16,16 @@ pub struct Query {
     /// The words to search with.
     pub text: String,
     pub stems: Vec<String>,
+    /// The same with their weights and related words.
+    pub terms: Terms,
     /// Folded names of the pack that it has.
     pub names: HashSet<String>,
     /// Folded words that look like names and that the pack does not know.
     pub strangers: HashSet<String>,
     pub lang: String,
     pub intent: Intent,
+    /// Families of code that it names ([`fences::named`]).
+    pub code_in: BTreeSet<&'static str>,
     /// Built from earlier messages too.
     pub follows_up: bool,
 }
@@ -37,7 +43,7 @@ pub struct Intent {
 
 /// Builds the query: the last message, with earlier words where it leans on them.
 pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) -> Query {
-    let message = lexicon.respell(&strip_courtesy(&conversation.message));
+    let message = lexicon.speller.read(&strip_courtesy(&conversation.message), lexicon).text;
     let mut words = message.clone();
     let mut follows_up = false;
     if leans_on_earlier(&message, conversation, company)
@@ -49,7 +55,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     {
         follows_up = true;
         let named = !lexicon.names_in(&message).is_empty() || !strangers(&message, lexicon).is_empty();
-        let earlier = lexicon.respell(&strip_courtesy(earlier));
+        let earlier = lexicon.speller.read(&strip_courtesy(earlier), lexicon).text;
         let kept: Vec<&str> = earlier
             .split_whitespace()
             .filter(|w| {
@@ -58,10 +64,15 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
             .collect();
         words = format!("{} {message}", kept.join(" "));
     }
-    let intent = intent(&words);
+    let mut intent = intent(&words);
+    let code_in = fences::named(&words);
+    // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
+    intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
+    let stems: Vec<String> = text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect();
     Query {
-        stems: text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect(),
-        names: lexicon.subjects_in(&words).into_iter().filter(|n| !company_word(n, company)).collect(),
+        terms: Terms::of(&words, &stems, lexicon),
+        stems,
+        names: subjects(&words, lexicon, company),
         strangers: strangers(&words, lexicon),
         lang: conversation.lang.clone(),
         intent: if follows_up {
@@ -69,15 +80,26 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
         } else {
             intent
         },
+        code_in,
         text: words,
         follows_up,
     }
 }
 
-/// The company's own name and products name no particular thing in a question.
+/// What a question is about by name: names that pages are about, and codes that the pack knows ("LC-101").
+fn subjects(words: &str, lexicon: &Lexicon, company: &Company) -> HashSet<String> {
+    let folded = text::fold(words);
+    let is_code = |w: &&str| {
+        w.chars().any(|c| c.is_ascii_digit()) && w.chars().any(|c| c.is_ascii_alphabetic()) && lexicon.knows(w)
+    };
+    let codes = text::words(&folded).into_iter().filter(is_code).map(str::to_string);
+    let names = lexicon.subjects_in(words).into_iter().filter(|n| !company_word(n, company));
+    names.chain(codes).collect()
+}
+
+/// The company's own name names no particular thing in a question.
 fn company_word(folded: &str, company: &Company) -> bool {
-    let own = |name: &str| text::words(&text::fold(name)).contains(&folded);
-    own(&company.name) || company.products.iter().any(|p| own(p))
+    text::words(&text::fold(&company.name)).contains(&folded)
 }
 
 fn subject_words(message: &str) -> usize {
@@ -186,7 +208,7 @@ const PLACE: &str = "where|where's|wheres|find the|locate|which menu|which secti
     где|куда|в каком разделе|в каком меню|в каком месте|на какой вкладке|как найти|как попасть|не могу найти|не нахожу|can't find|cannot find|как зайти в|путь к";
 const NOT_PLACE: &str = "where are your servers|data stored|сервер*|where is lumichat|хранятся|хранится";
 const CODE: &str = "code|snippet|script for|example code|sample code|curl|код|кода|коде|скрипт для|сниппет*|пример запроса|пример кода|фрагмент*|пример на|листинг|конфиг*|config|\
-    which line|what line|which php|what php|which liquid|html for|header line";
+    which line|what line|sample|an example|show example*|пример|примеры|образец|which php|what php|which liquid|html for|header line";
 const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
     status code*|recovery code*|six digit*|код из приложения";
 const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";
@@ -215,17 +237,7 @@ fn names_the_form(stem: &str, intent: Intent) -> bool {
         || (intent.place
             && matches!(
                 stem,
-                "find"
-                    | "menu"
-                    | "click"
-                    | "place"
-                    | "section"
-                    | "найт"
-                    | "мен"
-                    | "раздел"
-                    | "нажа"
-                    | "мест"
-                    | "наход"
+                "find" | "menu" | "click" | "place" | "section" | "найт" | "мен" | "раздел" | "наж" | "мест" | "наход"
             ))
 }
 

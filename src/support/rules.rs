@@ -151,6 +151,91 @@ pub fn spam(message: &str, site: Option<&str>) -> (f32, String) {
     (score, why)
 }
 
+const OFFERS: &str = "we offer|we provide|we sell|we buy|we build|we help|we supply|we produce|our services|our team|our company|our agency|our experts|sell|selling|for sale|buy|earn|\
+    earning*|income|profit|invest*|loan*|free|discount|off|cheap*|best price*|wholesale|guaranteed|limited|winner|win|prize|claim|bonus|subscribe|followers|traffic|leads|seo|marketing|\
+    portfolio|catalogue|catalog|brochure|quote|partnership|cooperation|outsourc*|предлага*|продаем|продам|продаю|куплю|купим|скупка|заработ*|доход*|прибыл*|инвест*|кредит*|займ*|бесплатн*|\
+    скидк*|дешев*|недорог*|оптом|опт|оптов*|гарант*|выигр*|приз|розыгрыш*|подпис*|подписчик*|продвижени*|раскрутк*|реклам*|портфолио|каталог|прайс*|сотрудничеств*|поставля*|поставк*|под ключ|\
+    аренда|ремонт*|звоните|выезд*|анонимно|распродаж*|акция|партнер*|созвон*|презентаци*|вебинар*|курс|вакансия|подработк*|требуются|казино|ставк*|взлом*|диплом*";
+const ASKS: &str = "how do i|how can i|how to|how much|how many|where|why|what|which|can i|could i|can you|do you|does|is there|are there|is it|doesn't|does not|don't|didn't|cannot|can't|not working|\
+    broken|error|help|fix|как|где|почему|зачем|сколько|какой|какие|можно ли|есть ли|не могу|не работает|не приход*|не вид*|не груз*|ошибк*|подскажите|помогите|когда|куда|верните|нужен|нужна|нужно|хочу|хотим";
+const YOURS: &str = "your website|your site|your business|your brand|your sales|your company|your blog|your shop|your page|your domain|your email|your account|ваш сайт|вашего сайта|вашем сайте|ваш бизнес|\
+    вашей компании|ваших продаж|вашего бизнеса|вашего бренда|вам|вашему|владелец";
+const OURS: &str =
+    "my|our|i|we|i'm|i've|мой|моя|мое|мои|моего|моей|мою|наш|наша|наше|наши|нашего|у меня|у нас|мне|нам|я|мы";
+const RUDE: &str = "idiot*|moron*|stupid|crap*|shit*|fuck*|damn|bloody|hell|suck*|useless|garbage|trash|clown*|dumb*|wtf|worst|rubbish|hate|thieves|liars|идиот*|дебил*|дура*|туп*|говн*|дерьм*|\
+    черт*|хрен*|бляд*|блин|задолбал*|достал*|отстой|урод*|козл*|сволоч*|ворье|жулик*|клоун*|позор*|бесит|бред|криворук*|мать|офиге*|охрене*|ненавижу|ужас*";
+const REACHES: &str = "telegram|whatsapp|whats app|dm|text me|text yes|reply yes|call now|call today|write to|contact us|click|tap here|register|sign up|order now|join|телеграм|тг|вотсап|вацап|лс|личк*|\
+    пиши|пишите|звони|жми|переходи*|регистрируй*|регистрируйтесь|оставь*|заказать|по ссылке|успей*|вступай";
+
+/// What a text shows of advertising and of a customer's request, each 0..1, for a detector to learn from.
+pub fn spam_signs(message: &str, site: Option<&str>) -> Vec<f32> {
+    let prose = text::without_code(message);
+    let folded = format!(" {} ", text::words(&text::fold(&prose)).join(" "));
+    let yes = |b: bool| f32::from(u8::from(b));
+    let has = |list: &str| yes(text::has_any(&folded, list));
+    let (rule, _) = spam(message, site);
+    let own = site.map(|s| s.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/'));
+    let link =
+        (prose.contains("http") || prose.contains("www.") || prose.contains(".example") || prose.contains("t.me"))
+            && own.is_none_or(|o| !prose.contains(o));
+    let offers = OFFERS.split('|').filter(|o| text::has_any(&folded, o)).count();
+    let letters = prose.chars().filter(|c| c.is_alphabetic()).count();
+    let shouting = letters > 12 && prose.chars().filter(|c| c.is_uppercase()).count() * 2 > letters;
+    vec![
+        rule,
+        yes(rule >= 0.8),
+        yes(offers == 1),
+        yes(offers == 2),
+        yes(offers >= 3),
+        yes(link),
+        yes(prose.contains('@')),
+        yes(prose.contains(['$', '€', '£', '₽', '%'])),
+        has(ASKS),
+        yes(prose.contains('?')),
+        has(YOURS),
+        has(OURS),
+        has(RUDE),
+        has(REACHES),
+        yes(prose.contains("!!")),
+        yes(shouting),
+        has(ASKS) * has(OURS),
+        yes(offers > 0) * (1.0 - has(ASKS)),
+        yes(offers > 0) * has(REACHES),
+        yes(offers > 0) * has(OURS),
+        yes(letters < 25),
+    ]
+}
+
+/// What the letters of a text show, each about 0..1, for a detector to learn from.
+pub fn gibberish_signs(prose: &str, letters: &CharModel) -> Vec<f32> {
+    let (rule, _) = gibberish(prose, letters);
+    let words: Vec<String> = text::words(&text::fold(prose)).into_iter().map(str::to_string).collect();
+    let written: Vec<&String> = words.iter().filter(|w| w.chars().any(char::is_alphabetic)).collect();
+    let all = written.len().max(1) as f32;
+    let known = written.iter().filter(|w| letters.knows(w) || text::is_stop(w)).count() as f32 / all;
+    let mashed = written.iter().filter(|w| looks_mashed(w)).count() as f32 / all;
+    let surprise = letters.surprise(prose).unwrap_or(0.0);
+    let repeated = {
+        let distinct: std::collections::HashSet<&&String> = written.iter().collect();
+        1.0 - distinct.len() as f32 / all
+    };
+    let yes = |b: bool| f32::from(u8::from(b));
+    vec![
+        rule,
+        yes(rule >= 0.85),
+        known,
+        1.0 - known,
+        mashed,
+        ((surprise - 2.0) / 3.0).clamp(0.0, 1.0),
+        yes(surprise > 3.3),
+        yes(surprise > 4.1),
+        repeated,
+        yes(written.is_empty()),
+        (1.0 - known) * yes(surprise > 3.6),
+        yes(prose.chars().any(|c| c.is_ascii_digit())),
+    ]
+}
+
 /// Mashed keys, repeated characters, no words at all.
 pub fn gibberish(prose: &str, letters: &CharModel) -> (f32, String) {
     let trimmed = prose.trim();
@@ -232,6 +317,57 @@ pub fn off_topic(prose: &str) -> (f32, String) {
         true => (0.85, "a request that has nothing to do with the product".into()),
         false => (0.0, String::new()),
     }
+}
+
+/// The text without what stands in quotation marks: words that somebody else said.
+pub fn without_quotations(prose: &str) -> String {
+    let mut out = String::with_capacity(prose.len());
+    let mut depth = 0usize;
+    let mut plain = false;
+    for c in prose.chars() {
+        match c {
+            '«' | '“' => depth += 1,
+            '»' | '”' => depth = depth.saturating_sub(1),
+            '"' => plain = !plain,
+            _ if depth == 0 && !plain => out.push(c),
+            _ => {}
+        }
+    }
+    if out.trim().is_empty() { prose.to_string() } else { out }
+}
+
+const FACT: &str = "who was|who is|who were|who wrote|who invented|who discovered|who painted|who plays|who played|what is the capital|what year|in which|in what|when was|when did|where was|\
+    where did|how tall|how far|how old|how long did|how many people|how big|what does the word|why do|why is the|what happened|name of the|population|кто написал|кто был|кто стал|кто автор|кто сыграл|кто изобрел|\
+    кто открыл|кто основал|кто снял|кто такой|кто такая|в каком|в какой|в каких|на каком|на какой|какой город|какая страна|какая река|какое озеро|какого цвета|как называется|как назывался|как называют|\
+    как зовут|как звали|как фамилия|сколько лет|сколько человек|какова|где родился|где родилась|где находится|где умер|когда родился|когда родилась|когда умер|когда началась|когда произошл*|когда состоял*|когда был|\
+    когда была|столица|столицей|чем питается|из чего|что означает|кому принадлежит|назван*|писател*|поэт*|фильм*|роман|актер*|режиссер*|композитор*|художник*|император*|царь|войн*|битв*|чемпион*|химическ*|планет*|\
+    истори*|президент*|country|countries|war|king|queen|movie|film|song|novel|author|actor|planet|river|mountain|president|history|century";
+const CHORES: &str = "write a|write me|compose|tell me a|poem|story|joke|essay|translate|solve|recipe|cook|summarise|summarize|explain|suggest a|recommend a|weather|forecast|sentiment|classify|horoscope|draft|describe|\
+    analyze|analyse|напиши|сочини|расскажи|анекдот|стих*|сказк*|переведи|реши|рецепт*|приготовить|посоветуй|придумай|погода|объясни|гороскоп*|подари*";
+
+/// What a text shows of a quiz question or a chore that no support desk does, each 0..1.
+pub fn trivia_signs(prose: &str) -> Vec<f32> {
+    let folded = format!(" {} ", text::words(&text::fold(prose)).join(" "));
+    let has = |list: &str| f32::from(u8::from(text::has_any(&folded, list)));
+    let words: Vec<&str> = prose.split_whitespace().collect();
+    let capitals = words.iter().skip(1).filter(|w| w.chars().next().is_some_and(char::is_uppercase)).count();
+    let own = has(OURS);
+    let yours = has("you|your|yours|вы|вас|вам|ваш*|у вас");
+    let (fact, chore, rule) = (has(FACT), has(CHORES), off_topic(prose).0);
+    vec![
+        rule,
+        fact,
+        chore,
+        own,
+        yours,
+        (capitals as f32 / 2.0).min(1.0),
+        fact * (1.0 - own) * (1.0 - yours),
+        chore * (1.0 - own),
+        (1.0 - own) * (1.0 - yours),
+        has(
+            "не работает|не могу|ошибк*|not working|doesn't work|error|cannot|can't|broken|how do i|how can i|can i|как мне|как настроить|можно ли",
+        ),
+    ]
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
@@ -11,7 +10,7 @@ use super::filter::Filters;
 use super::learned::Learned;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
-use super::{SupportError, TurnRequest};
+use super::{Found, SupportError, TurnRequest};
 use crate::config::SupportSettings;
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
@@ -35,7 +34,8 @@ struct Inner {
     knowledge: Knowledge,
     core_share: Mutex<f32>,
     learned: RwLock<Arc<Learned>>,
-    learning: AtomicBool,
+    /// Held while a changed pack's filters and cores are prepared.
+    learning: tokio::sync::Mutex<()>,
     /// Where prefixes are saved; known from the first warm-up on.
     state_dir: Mutex<Option<PathBuf>>,
 }
@@ -70,7 +70,7 @@ impl Support {
                 knowledge,
                 core_share: Mutex::new(CORE_SHARE),
                 learned: RwLock::new(learned),
-                learning: AtomicBool::new(false),
+                learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
         })
@@ -82,7 +82,7 @@ impl Support {
         self
     }
 
-    /// Computes or restores every operator's pinned core. Call at start; after a pack change it happens by itself.
+    /// Computes or restores every operator's pinned core. Call at start; after that [`Self::follow_changes`] does it.
     ///
     /// Returns for each core its name (`igor/v1`), its tokens and the time taken.
     ///
@@ -94,18 +94,42 @@ impl Support {
         self.inner.pin_cores(&snapshot, state_dir).await
     }
 
+    /// Learns a changed pack and prepares its cores as soon as it is read, so that no customer waits for that.
+    /// Never returns; give it a task of its own.
+    pub async fn follow_changes(self) {
+        let mut changes = self.inner.knowledge.changes();
+        while changes.changed().await.is_ok() {
+            let inner = self.inner.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || inner.up_to_date()).await {
+                tracing::warn!(%error, "learning the changed pack broke off; the next turn tries again");
+            }
+        }
+    }
+
     /// The knowledge that answers come from.
     pub fn knowledge(&self) -> &Knowledge {
         &self.inner.knowledge
     }
 
-    /// (name, display name) of each operator, for `/v1/models`.
-    pub fn operators(&self) -> Vec<(String, String)> {
-        let snapshot = self.inner.knowledge.snapshot();
-        let company = &snapshot.pack().company;
-        let lang = company.languages.first().map_or("en", |l| l.as_str());
-        let shown = |o: &Operator| o.display_name.get(lang).or_else(|| o.display_name.values().next()).cloned();
-        snapshot.pack().operators.iter().map(|o| (o.name.clone(), shown(o).unwrap_or_else(|| o.name.clone()))).collect()
+    /// Names of the operators, which are model ids on the wire.
+    pub fn operators(&self) -> Vec<String> {
+        self.inner.knowledge.snapshot().pack().operators.iter().map(|operator| operator.name.clone()).collect()
+    }
+
+    /// What speaks of a message, best first, as a turn of a new conversation with the first operator sees it. Blocking.
+    ///
+    /// # Errors
+    /// A search that fails.
+    pub fn find(&self, message: &str) -> Result<Vec<Found>, SupportError> {
+        let learned = self.inner.learned.read().clone();
+        let tools = Tools {
+            learned: &learned,
+            embedder: &self.inner.embedder,
+            settings: &self.inner.settings,
+            chat_languages: &self.inner.chat_languages,
+            count: &|_| 0,
+        };
+        turn::find(message, &tools)
     }
 
     /// Starts a turn: everything up to the first generated token. Fixed answers are complete when it returns.
@@ -152,13 +176,12 @@ impl Inner {
         }
         let learned = slot.clone();
         drop(slot);
-        if !self.learning.swap(true, Ordering::SeqCst) {
-            let inner = self.clone();
-            tokio::spawn(async move {
-                inner.learn_behind().await;
-                inner.learning.store(false, Ordering::SeqCst);
-            });
-        }
+        let inner = self.clone();
+        tokio::spawn(async move {
+            // One pack after the other; whoever waited finds the latest.
+            let _one_at_a_time = inner.learning.lock().await;
+            inner.learn_behind().await;
+        });
         learned
     }
 
@@ -171,12 +194,7 @@ impl Inner {
             match learnt {
                 Ok(Ok(filters)) => {
                     let mut slot = self.learned.write();
-                    let renewed = Learned {
-                        snapshot: slot.snapshot.clone(),
-                        lexicon: slot.lexicon.clone(),
-                        filters: Arc::new(filters),
-                    };
-                    *slot = Arc::new(renewed);
+                    *slot = Arc::new(Learned::with(slot.snapshot.clone(), Arc::new(filters)));
                 }
                 Ok(Err(error)) => {
                     tracing::warn!(%error, "the changed filter examples cannot be learnt; the earlier ones stay")

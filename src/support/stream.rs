@@ -27,7 +27,7 @@ pub struct TurnStream {
 }
 
 impl TurnStream {
-    /// The next event; `None` after `Done` or `Failed`.
+    /// The next event; `None` after `Done`.
     pub async fn next(&mut self) -> Option<TurnEvent> {
         self.events.recv().await
     }
@@ -35,14 +35,13 @@ impl TurnStream {
     /// Runs to the end: the whole answer and its outcome.
     ///
     /// # Errors
-    /// What the turn failed with.
+    /// A turn that broke off.
     pub async fn finish(mut self) -> Result<(String, TurnOutcome), SupportError> {
         let mut answer = String::new();
         while let Some(event) = self.next().await {
             match event {
                 TurnEvent::Text(text) => answer.push_str(&text),
                 TurnEvent::Done(outcome) => return Ok((answer, *outcome)),
-                TurnEvent::Failed(error) => return Err(error),
             }
         }
         Err(SupportError::Knowledge("the turn ended without an outcome".into()))
@@ -125,6 +124,12 @@ impl Writer {
         let mut usage = crate::llm::Usage::default();
         loop {
             let last = match generation.next().await {
+                // What still comes after enough was said is not wanted; the end tells what it all cost.
+                Some(GenerationEvent::Text { .. }) if self.enough() => continue,
+                Some(GenerationEvent::Done { usage: u, .. }) if self.enough() => {
+                    usage = u;
+                    break;
+                }
                 Some(GenerationEvent::Text { text, .. }) => {
                     self.pending.push_str(&text);
                     false
@@ -161,11 +166,13 @@ impl Writer {
                     break;
                 }
             }
-            if last || self.enough() {
+            if last {
                 break;
             }
+            if self.enough() {
+                generation.stop();
+            }
         }
-        drop(generation);
         let generate_ms = started.elapsed().as_secs_f64() * 1e3;
         if self.kept.is_empty() {
             let mut draft = *self.writing.fallback;

@@ -64,8 +64,15 @@ pub fn words(folded: &str) -> Vec<&str> {
 
 /// The stem of a folded word, by its alphabet.
 pub fn stem(word: &str) -> String {
-    let stemmer = if is_cyrillic(word) { &RUSSIAN } else { &ENGLISH };
-    stemmer.stem(word).into_owned()
+    if !is_cyrillic(word) {
+        return ENGLISH.stem(word).into_owned();
+    }
+    // The stemmer leaves some verbs' theme vowel: "лежать" gives "лежа", "лежит" gives "леж".
+    let mut stem = RUSSIAN.stem(word).into_owned();
+    if stem.ends_with(['а', 'я', 'и', 'е', 'о', 'ы', 'ь']) && stem.chars().count() > 3 {
+        stem.pop();
+    }
+    stem
 }
 
 /// True where the word is one of the stop words (folded).

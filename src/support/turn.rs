@@ -6,18 +6,19 @@ use std::time::Instant;
 use super::check::Sources;
 use super::conversation::Conversation;
 use super::filter::{self, Evidence};
-use super::fit::{self, Findings};
+use super::fit::{self, Candidate, Findings};
 use super::learned::Learned;
+use super::lexicon::Lexicon;
 use super::prompt::Grounding;
 use super::retrieve::{self, Query};
 use super::route::{self, Routing};
-use super::wish::{self, Wish};
-use super::{ConversationState, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text};
+use super::wish::Wish;
+use super::{ConversationState, Found, SupportError, Trace, TracePassage, TurnOutcome, TurnRequest, Verdict, text};
 use crate::config::SupportSettings;
 use crate::embed::{Embedder, Role};
 use crate::kb::pack::{Operator, Pack, Tone};
 use crate::kb::{Passage, SearchQuery, SourceKind};
-use crate::llm::SamplingParams;
+use crate::llm::{ChatMessage, SamplingParams};
 
 /// Passages asked of a search.
 const SEARCHED: usize = 32;
@@ -97,6 +98,7 @@ impl Clock {
 pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -> Result<Plan, SupportError> {
     let pack = tools.learned.snapshot.pack();
     let conversation = Conversation::read(&request.messages, request.state.as_ref(), &pack.company);
+    let conversation = as_meant(conversation, &tools.learned.lexicon, pack);
     let mut clock = Clock { last: started, steps: BTreeMap::new() };
     clock.lap("read");
 
@@ -122,8 +124,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     };
     let message_vector = vectors.last().map_or(&[][..], |v| v.as_slice());
     let mut verdicts = tools.learned.filters.judge(&conversation.message, message_vector, pack, &evidence);
-    let (learnt, threshold) = tools.learned.filters.wish(&conversation.message, message_vector);
-    let wish = wish::for_person(&conversation.message).weighed(learnt, threshold);
+    let wish = tools.learned.filters.wish(&conversation.message, message_vector);
     verdicts.push(Verdict {
         name: "wants_person".into(),
         score: wish.score,
@@ -136,7 +137,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     let wrong_company = fired("wrong_company") && !wish.is_wish();
 
     let (operator, why) = route(request, pack, &conversation, wrong_company)?;
-    let version = route::version(operator, &request.conversation_id, version_before(&conversation.state, operator));
+    let version = route::version(operator, &request.group_id, version_before(&conversation.state, operator));
     let state = ConversationState {
         operator: Some(operator.name.clone()),
         operator_version: Some(version.clone()),
@@ -152,6 +153,48 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     };
     let planner = Planner { request, tools, pack, conversation, operator, version, state, wish, trace, clock };
     planner.decide(query, findings, wrong_company)
+}
+
+/// A message typed on the wrong keyboard layout, or Russian in Latin letters, as it was meant: for every step.
+fn as_meant(mut conversation: Conversation, lexicon: &Lexicon, pack: &Pack) -> Conversation {
+    let reading = lexicon.speller.read(&conversation.message, lexicon);
+    if reading.other_alphabet {
+        if let Some(lang) = text::language(&reading.text, &pack.company.languages) {
+            conversation.lang = lang;
+        }
+        conversation.message = reading.text;
+    }
+    conversation
+}
+
+/// What speaks of a message, best first.
+pub(super) fn find(message: &str, tools: &Tools<'_>) -> Result<Vec<Found>, SupportError> {
+    let pack = tools.learned.snapshot.pack();
+    let messages = [ChatMessage { role: "user".into(), content: message.into() }];
+    let conversation = Conversation::read(&messages, None, &pack.company);
+    let conversation = as_meant(conversation, &tools.learned.lexicon, pack);
+    let Some(operator) = pack.operators.iter().find(|o| o.default).or_else(|| pack.operators.first()) else {
+        return Ok(Vec::new());
+    };
+    let query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
+    let vectors = vectors(&query, &conversation.message, tools.embedder)?;
+    let (_, findings) = search(&query, vectors.first(), operator, tools)?;
+    let of_chunk = |c: &Candidate| Found {
+        id: c.chunk.id.clone(),
+        kind: c.chunk.kind,
+        title: c.chunk.title.clone(),
+        fit: c.fit,
+        evidence: Some(c.evidence),
+    };
+    let mut found: Vec<Found> = findings.questions.iter().chain(&findings.articles).map(of_chunk).collect();
+    found.extend(findings.places.iter().filter_map(|(at, fit)| {
+        let place = tools.learned.lexicon.places.get(*at)?;
+        let id = format!("app-map.yaml#{}:{}", place.entry.id, place.lang);
+        let title = place.entry.path.get(&place.lang).map(|p| p.join(" → ")).unwrap_or_default();
+        Some(Found { id, kind: SourceKind::AppMap, title, fit: *fit, evidence: None })
+    }));
+    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+    Ok(found)
 }
 
 fn route<'p>(
@@ -176,7 +219,7 @@ fn route<'p>(
 
 /// Sentences of a long message that have a subject of their own: each is looked up for itself, too.
 fn parts_of(query: &Query, conversation: &Conversation) -> Vec<String> {
-    const LONG: usize = 12;
+    const LONG: usize = 6;
     const MOST: usize = 5;
     if query.stems.len() <= LONG {
         return Vec::new();
@@ -219,7 +262,9 @@ pub(super) fn search(
         version: None,
         vector: vector.map(|v| v.as_slice()),
     };
-    let passages = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
+    let found = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
+    let usable = |p: Passage| tools.learned.quarantine.released(&p.chunk).map(|chunk| Passage { chunk, ..p });
+    let passages: Vec<Passage> = found.into_iter().filter_map(usable).collect();
     let findings = fit::findings(query, &passages, &tools.learned.lexicon, &operator.name);
     Ok((passages, findings))
 }

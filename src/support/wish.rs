@@ -4,7 +4,11 @@
 //! Rules read each clause; what they do not see may be learnt from the pack's examples ([`Wish::weighed`]), unless the
 //! words speak against it.
 
+use super::rules::without_quotations;
 use super::text::{self, has_any};
+
+/// Learnt probability below which the rules are not believed.
+const SURELY_NOT: f32 = 0.02;
 
 /// What a message says about talking to a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,12 +29,23 @@ impl Wish {
         Self { score, reason: reason.into(), against: score > 0.0 && score <= 0.1 }
     }
 
-    /// The rules' verdict with a learnt probability beside it.
-    pub fn weighed(self, learnt: f32, threshold: f32) -> Self {
-        if self.is_wish() || self.against || learnt < threshold {
-            return self;
+    /// The rules' verdict with a learnt probability beside it: what either hears is a wish, unless the words speak
+    /// against it (for the learnt one) or the examples do, surely (for the rules).
+    pub fn weighed(self, probability: f32, threshold: f32) -> Self {
+        let learnt = match probability >= threshold {
+            true => 0.5 + 0.5 * (probability - threshold) / (1.0 - threshold).max(1e-3),
+            false => 0.5 * probability / threshold.max(1e-3),
+        };
+        match (self.is_wish(), learnt >= 0.5) {
+            (true, _) if probability < SURELY_NOT => {
+                Self { score: 0.49, reason: "names a person, but resembles other questions".into(), ..self }
+            }
+            (true, _) => Self { score: self.score.max(learnt), ..self },
+            (false, true) if self.against => self,
+            (false, true) => Self { score: learnt, reason: "resembles the examples of a wish".into(), ..self },
+            // Below the threshold only the order counts.
+            (false, false) => Self { score: learnt, ..self },
         }
-        Self::of(learnt.max(0.5), "resembles the pack's examples of a wish for a person")
     }
 }
 
@@ -38,6 +53,11 @@ impl Wish {
 
 const PERSON_EN: &str = "human|humans|person|people|someone|somebody|anyone|anybody|operator|operators|agent|agents|representative|rep|manager|supervisor|\
     consultant|specialist|employee|staff|support|advisor|adviser|colleague|boss|man|woman|guy|technician|expert|real one|your team|call me";
+/// Parts of a company that one is put through to.
+const DEPARTMENT: &str = "reception|front desk|concierge|housekeeping|department|team|desk|spa|gym|pool|restaurant|kitchen|chef|bar|sales|billing|accounts|accounting|complaints|\
+    customer service|customer care|tech support|technical support|support team|branch|management|leadership|cleaner*|housekeeper*|porter|valet|trainer|nurse|doctor|lawyer|\
+    engineer|banker*|owner|director|отдел*|ресепшн*|ресепшен*|бухгалтер*|техподдержк*|стойк*|управляющ*|директор*|врач*|юрист*|инженер*|горничн*|дежурн*|вторую лини*|вторая лини*|\
+    старшего|старший|старшему|начальник*|руководств*";
 const PERSON_RU: &str = "оператор*|опиратор*|человек*|людьми|людей|люди|людям|жив*|менеджер*|специалист*|сотрудник*|консультант*|начальник*|начальств*|руководител*|\
     поддержк*|кем то|кто то|кем нибудь|кто нибудь|кого нибудь|администратор*|инженер*|старшего|девушк*";
 /// Words of a message that is no more than a call.
@@ -95,9 +115,81 @@ const ASKS_RU: &str = "соедин*|соеден*|переключ*|позов*
     эскалир*|просил*|мне бы";
 const MEETS_RU: &str = "связ*|свяж*|соедин*|соеден*|говор*|поговорить|обратиться|дозвон*|общаться|пообщаться|позов*|переключ*|сотрудник*|человек*|девушк*|оператор*|специалист*";
 
+const CONTACTS: &str = "talk*|speak*|spek|chat|chatting|connect*|conect*|transfer*|put me|put us|put through|patch me|pass me|forward me|redirect me|hand me|handed|hand over|switch me|\
+    switch to|escalate*|escalation|get me|bring|reach|get hold|get through|in touch|ring me|ring us|phone me|call me|call back|callback|contact|contacted|take over|loop in|discuss|\
+    word with|join the chat|fetch|соедин*|соеден*|переключ*|переведи*|позов*|позвать|зови*|свяж*|связ*|поговорить|говорить|пообщаться|общаться|пригласи*|подключите|передайте|передай|\
+    вызв*|вызов*|дозвон*|перезвон*|позвон*|набер*|эскал*|обсудить|побеседовать|обратиться|подойд*|ответит|верните|pozovi*|soedini*|pogovorit*";
+const WEAK_PERSON: &str = "someone|somebody|anyone|anybody|people|one of you*|else|other|another|кто|кто то|кто нибудь|кем|кем нибудь|кем то|кого нибудь|друг*|люди|людей|людьми|жив*|реальн*|настоящ*";
+const SELF: &str = "me|us|i|i'd|i'll|my call|меня|мне|мной|нас|нам|я|мы|бы|mne|menya";
+const WANTS: &str = "want|wanna|need|like to|i'd like|would like|prefer|rather|demand|require|insist|request|please|pls|give|get|can i|could i|may i|let me|is there|are there|хочу|хотел*|хотим|нуж*|\
+    надо|требу*|прошу|просил*|дайте|дай|давай*|можно|нельзя ли|лучше|предпоч*|мне бы|пусть|пускай|жду|hochu|nuzhen|mozhno|дайт*";
+const REPORTS: &str = "spoke|talked|told|said|called me|promised|was helping|yesterday|last week|last time|thanks|thank you|was rude|helped|wrote|asked for|сказал*|обещал*|говорил*|звонил*|вчера|спасибо|\
+    помог|помогла|велел*|нахамил*|ответила|написал*|пишут|пишет|просят|просит|требует";
+const HOW_WHERE: &str = "how do i|how to|how can i|where|which|what|does|do you|why|when|if|как|где|почему|какой|какие|какая|что|чем|сколько|через сколько|когда|можно ли|есть ли";
+const OBSTRUCTED: &str = "useless|pointless|stupid|dumb|enough|waiting|still|already|times|again|doesn't help|not help|cannot help|didn't help|not working|бесполез*|тупой|хватит|жду|опять|уже|не помо*|сколько раз|раз|\
+    не понимае*|устал*|надоел*";
+const COUNTS: &str = "how many|per person|price*|cost*|plan|plans|limit*|number of|role*|permission*|report*|сколько|тариф*|цена|стоит|лимит*|рол*|прав*|отчет*|доступ*";
+
+/// What a message shows of a wish for a person, each 0..1: what [`super::filter`] learns from beside its letters.
+pub fn signs(message: &str) -> Vec<f32> {
+    let rules = for_person(message);
+    let folded = text::fold(&without_quotations(&text::without_code(message)));
+    let all = text::words(&folded);
+    let whole = format!(" {} ", all.join(" "));
+    let russian = text::is_cyrillic(&whole);
+    let yes = |b: bool| f32::from(u8::from(b));
+    let person = |t: &str| has_any(t, if text::is_cyrillic(t) { PERSON_RU } else { PERSON_EN });
+    let others = |t: &str| has_any(t, if text::is_cyrillic(t) { OTHERS_RU } else { OTHERS_EN });
+    let feature = |t: &str| has_any(t, if text::is_cyrillic(t) { FEATURE_RU } else { FEATURE_EN });
+    let mut signs = vec![
+        yes(rules.score >= 0.9),
+        yes((0.5..0.9).contains(&rules.score)),
+        yes(rules.against),
+        yes(rules.score > 0.1 && rules.score < 0.5),
+        yes(is_call(&all, 6)),
+        yes(all.len() <= 3),
+        yes(all.len() > 14),
+        yes(message.contains('?')),
+        yes(message.contains(['"', '«', '“'])),
+        yes(has_any(&whole, CONTACTS)),
+        yes(person(&whole)),
+        yes(has_any(&whole, DEPARTMENT)),
+        yes(has_any(&whole, WEAK_PERSON)),
+        yes(has_any(&whole, SELF)),
+        yes(has_any(&whole, WANTS)),
+        yes(has_any(&whole, DENIED)),
+        yes(has_any(&whole, BOT)),
+        yes(has_any(&whole, BOT_DENIED)),
+        yes(others(&whole)),
+        yes(feature(&whole)),
+        yes(has_any(&whole, IS_OPERATOR)),
+        yes(has_any(&whole, REPORTS)),
+        yes(has_any(&whole, HOW_WHERE)),
+        yes(has_any(&whole, OBSTRUCTED)),
+        yes(has_any(&whole, COUNTS)),
+        yes(has_any(&whole, CALLS_OTHERWISE)),
+        yes(russian),
+    ];
+    // Pairs within one clause say more than words anywhere.
+    let clauses: Vec<String> = clauses(&folded).iter().map(|c| format!(" {} ", c.join(" "))).collect();
+    let any = |test: &dyn Fn(&str) -> bool| yes(clauses.iter().any(|c| test(c)));
+    signs.extend([
+        any(&|c| has_any(c, CONTACTS) && person(c) && !others(c) && !has_any(c, DENIED) && !has_any(c, REPORTS)),
+        any(&|c| has_any(c, CONTACTS) && has_any(c, DEPARTMENT) && !others(c) && !has_any(c, DENIED)),
+        any(&|c| has_any(c, CONTACTS) && has_any(c, SELF) && !others(c) && !has_any(c, DENIED)),
+        any(&|c| has_any(c, WANTS) && person(c) && !feature(c) && !others(c) && !has_any(c, DENIED)),
+        any(&|c| has_any(c, CONTACTS) && has_any(c, WEAK_PERSON) && !others(c) && !has_any(c, DENIED)),
+        any(&|c| has_any(c, BOT) && (has_any(c, BOT_DENIED) || has_any(c, DENIED))),
+        any(&|c| has_any(c, DENIED) && (person(c) || has_any(c, CONTACTS)) && !has_any(c, BOT)),
+        any(&|c| person(c) && feature(c)),
+        any(&|c| has_any(c, HOW_WHERE) && person(c) && !has_any(c, CONTACTS)),
+    ]);
+    signs
+}
+
 /// Reads one message.
 pub fn for_person(message: &str) -> Wish {
-    let folded = text::fold(&text::without_code(message));
+    let folded = text::fold(&without_quotations(&text::without_code(message)));
     let folded =
         folded.replace("can't", "cannot").replace("customer service", "support").replace("human being", "human");
     let all = text::words(&folded);

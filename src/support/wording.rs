@@ -90,7 +90,8 @@ impl Planner<'_> {
             candidates.iter().filter(|c| grounding.used.contains(&c.chunk.id)).cloned().collect();
 
         let best = candidates[0].clone();
-        let sampling = self.request.sampling.clone().unwrap_or_else(|| SamplingParams {
+        // What the client says nothing of stays as the operator has it.
+        let sampling = self.request.sampling.over(SamplingParams {
             temperature: operator.sampling.temperature,
             top_p: operator.sampling.top_p,
             repetition_penalty: operator.sampling.repetition_penalty,

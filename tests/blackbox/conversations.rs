@@ -64,3 +64,25 @@ async fn requests_of_one_conversation_run_one_after_the_other() {
     actions.sort();
     assert_eq!(actions, ["clarify", "handoff"]);
 }
+
+#[tokio::test]
+async fn a_conversation_whose_first_answer_was_stopped_goes_on() {
+    let server = Server::shared();
+    let body = json!({"model": "support", "messages": [user(PERSON)], "stream": true});
+    let request = reqwest::Client::new().post(server.url("/v1/chat/completions"));
+    let response = request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap();
+    let id = response.headers()["x-conversation-id"].to_str().unwrap().to_string();
+    drop(response);
+    // The stopped turn is recorded behind the client's back.
+    for _ in 0..200 {
+        let extra = json!({"metadata": {"conversation_id": id}});
+        let reply = server.chat("support", json!([user("How long is the warranty?")]), extra).await;
+        if reply.status == 200 {
+            assert_eq!(reply.header("x-conversation-id"), id);
+            return;
+        }
+        reply.error(404, "conversation_not_found", Some("metadata.conversation_id"));
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("{id} is never known");
+}

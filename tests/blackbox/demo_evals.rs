@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::server::models_dir;
 
-/// Nine in ten dialogues with the expected outcome, three in four answerable questions answered, every code fragment
+/// Nine in ten dialogues as expected in all (action, kind, operator, words, sources), three in four answerable questions answered, every code fragment
 /// byte-exact, and no number, link or name that the pack does not have.
 #[test]
 fn the_demo_company_is_served_as_its_dialogues_expect() {

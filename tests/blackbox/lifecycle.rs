@@ -80,5 +80,7 @@ async fn no_word_of_a_customer_reaches_the_log_at_the_default_level() {
     let server = Server::start("");
     server.ask("support", "my zanzibarquux is broken, how do I set the boiling temperature?").await;
     server.chat(CHAT_MODEL, json!([user("say zanzibarquux")]), json!({"max_tokens": 3})).await;
-    assert!(!server.log().contains("zanzibarquux"), "{}", server.log());
+    let log = server.into_log();
+    assert!(log.contains("stopping"), "the whole log is here: {log}");
+    assert!(!log.contains("zanzibarquux"), "{log}");
 }

@@ -75,9 +75,9 @@ impl Server {
         let lines = follow(stderr, log.clone());
         let stdin = shell.stdin.take();
         let mut server = Server { base: String::new(), dir, stdin, shell, log, lines: Mutex::new(lines) };
-        let line = server.wait_for("listening on http://");
-        let address = line.split("http://").nth(1).and_then(|rest| rest.split([',', ' ', '/']).next());
-        server.base = format!("http://{}", address.expect("an address"));
+        let line = server.wait_for("listening on http");
+        let base = line.split_once("listening on ").and_then(|(_, rest)| rest.split(',').next());
+        server.base = base.expect("an address").to_string();
         server
     }
 
@@ -102,6 +102,16 @@ impl Server {
     pub fn stop(mut self) -> tempfile::TempDir {
         self.end();
         std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// Stops the process; all that it wrote.
+    pub fn into_log(mut self) -> String {
+        self.end();
+        // The lines end when the process has closed its output.
+        let lines = self.lines.lock().expect("no test died here");
+        while lines.recv().is_ok() {}
+        drop(lines);
+        self.log()
     }
 
     /// Sends SIGTERM without waiting.

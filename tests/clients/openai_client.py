@@ -75,7 +75,7 @@ def stream_helper():
         for _ in events:
             pass
         # A helper of the client that keeps a strict account of chunks.
-        assert events.get_final_completion is not None
+        assert events.get_final_completion().choices[0].message.content
 
 
 def tool_call():

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::messages::{TranscriptLimits, messages};
-use crate::llm::{ChatMessage, SamplingParams};
+use crate::llm::{ChatMessage, SamplingWishes};
 
 /// The one tool a client may declare: a handoff is then a call of it.
 pub const HANDOFF_TOOL: &str = "transfer_to_human";
@@ -43,42 +43,6 @@ pub struct ChatRequest {
     /// The client declared `transfer_to_human` and did not forbid its use.
     pub handoff_tool: bool,
     pub metadata: Metadata,
-}
-
-/// What the client said about sampling; `None`: nothing.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct SamplingWishes {
-    pub temperature: Option<f32>,
-    pub top_p: Option<f32>,
-    pub top_k: Option<usize>,
-    pub min_p: Option<f32>,
-    pub repetition_penalty: Option<f32>,
-    pub presence_penalty: Option<f32>,
-    pub frequency_penalty: Option<f32>,
-    pub logit_bias: Vec<(u32, f32)>,
-    pub seed: Option<u64>,
-}
-
-impl SamplingWishes {
-    /// The wishes over `base`.
-    pub fn over(&self, base: SamplingParams) -> SamplingParams {
-        SamplingParams {
-            temperature: self.temperature.unwrap_or(base.temperature),
-            top_p: self.top_p.unwrap_or(base.top_p),
-            top_k: self.top_k.unwrap_or(base.top_k),
-            min_p: self.min_p.unwrap_or(base.min_p),
-            repetition_penalty: self.repetition_penalty.unwrap_or(base.repetition_penalty),
-            presence_penalty: self.presence_penalty.unwrap_or(base.presence_penalty),
-            frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
-            logit_bias: if self.logit_bias.is_empty() { base.logit_bias } else { self.logit_bias.clone() },
-            seed: self.seed.or(base.seed),
-        }
-    }
-
-    /// Nothing was said.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// What `metadata` may say to support turns; other entries are the client's own.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::llm::{TokenLogprob, Usage};
+use crate::llm::{Alternative, TokenLogprob, Usage};
 
 /// What all chunks of one answer share.
 #[derive(Debug, Clone)]
@@ -12,7 +12,7 @@ pub struct Envelope {
     /// Seconds since 1970.
     pub created: i64,
     pub model: String,
-    /// Changes with the model's file and the build.
+    /// Changes with the model's file, the program's version and the backend.
     pub fingerprint: String,
 }
 
@@ -66,8 +66,7 @@ pub fn usage_of(usage: &Usage) -> Value {
 }
 
 fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
-    let alternative =
-        |(_, text, logprob): &(u32, String, f32)| json!({"token": text, "logprob": logprob, "bytes": text.as_bytes()});
+    let alternative = |a: &Alternative| json!({"token": a.text, "logprob": a.logprob, "bytes": a.bytes});
     let token = |t: &TokenLogprob| {
         let top: Vec<Value> = t.top.iter().map(alternative).collect();
         json!({"token": t.text, "logprob": t.logprob, "bytes": t.bytes, "top_logprobs": top})

@@ -25,17 +25,6 @@ pub fn support_of(outcome: &TurnOutcome, conversation_id: &str, with_trace: bool
     value
 }
 
-/// An action's word on the wire.
-pub fn action_word(action: Action) -> &'static str {
-    match action {
-        Action::Answer => "answer",
-        Action::Clarify => "clarify",
-        Action::Handoff => "handoff",
-        Action::Filtered => "filtered",
-        Action::Human => "human",
-    }
-}
-
 /// OpenAI's closed set of reasons, from the outcome.
 pub fn finish_reason(outcome: &TurnOutcome, calls_tool: bool) -> &'static str {
     match outcome.action {

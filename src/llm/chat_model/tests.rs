@@ -82,7 +82,7 @@ async fn collect(mut generation: Generation) -> (Vec<Step>, Usage) {
     while let Some(event) = generation.next().await {
         match event {
             GenerationEvent::Text { logprobs, .. } => {
-                steps.extend(logprobs.into_iter().map(|l| (l.token, l.text, l.top[0].2 - l.top[1].2)));
+                steps.extend(logprobs.into_iter().map(|l| (l.token, l.text, l.top[0].logprob - l.top[1].logprob)));
             }
             GenerationEvent::Done { usage, .. } => return (steps, usage),
             GenerationEvent::Failed(error) => panic!("{error}"),

@@ -267,8 +267,8 @@ async fn logprobs_come_with_the_text_that_they_belong_to() {
     while let Some(GenerationEvent::Text { text, logprobs }) = generation.next().await {
         text_of_event.push_str(&text);
         for logprob in logprobs {
-            assert_eq!((logprob.top.len(), logprob.top[0].0), (3, logprob.token), "greedy takes the likeliest");
-            assert!(logprob.logprob < 0.0 && logprob.logprob == logprob.top[0].2);
+            assert_eq!((logprob.top.len(), logprob.top[0].token), (3, logprob.token), "greedy takes the likeliest");
+            assert!(logprob.logprob < 0.0 && logprob.logprob == logprob.top[0].logprob);
             spelled.push_str(std::str::from_utf8(&logprob.bytes).unwrap());
         }
         assert_eq!(spelled, text_of_event);

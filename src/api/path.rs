@@ -1,0 +1,26 @@
+//! The part of a path that a route leaves open.
+
+use axum::extract::rejection::PathRejection;
+use axum::extract::{FromRequestParts, Path};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+
+use super::wire::error::ApiError;
+
+/// The text of a route's only parameter, percent-decoded; what is not UTF-8 gets the one error shape.
+pub struct PathText(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathText {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(text)) => Ok(Self(text)),
+            Err(PathRejection::FailedToDeserializePathParams(error)) => {
+                let message = format!("the path cannot be read: {}", error.body_text());
+                Err(ApiError::new(StatusCode::BAD_REQUEST, "invalid_path", message))
+            }
+            Err(other) => Err(ApiError::internal(other)),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Takes an encoder's weights out of a safetensors file.
+
+use std::path::Path;
+
+use candle_core::safetensors::Load;
+use candle_core::{DType, Device};
+use safetensors::SafeTensors;
+use safetensors::tensor::TensorView;
+
+use super::EmbedError;
+use super::encoder::{Encoder, Layer};
+use super::folder::{EncoderConfig, fault};
+use crate::compute::encoder::{AttendShape, Dense, LayerNorm, Precision};
+
+/// Reads and packs the weights.
+///
+/// # Errors
+/// Names the tensor that is missing or has another shape than `config.json` says.
+pub(super) fn load(
+    path: &Path,
+    bytes: &[u8],
+    config: &EncoderConfig,
+    precision: Precision,
+) -> Result<Encoder, EmbedError> {
+    let file = SafeTensors::deserialize(bytes).map_err(|e| {
+        let reason = format!("is not a whole safetensors file ({e:?}; {} bytes); fetch it again", bytes.len());
+        fault(path, &reason)
+    })?;
+    let names = file.names();
+    let prefix = ["", "bert.", "roberta.", "model."]
+        .into_iter()
+        .find(|prefix| names.iter().any(|name| **name == *format!("{prefix}embeddings.word_embeddings.weight")))
+        .ok_or_else(|| fault(path, "has no tensor `embeddings.word_embeddings.weight`: not a BERT-family encoder"))?;
+    Weights { path, file: &file, prefix, precision }.encoder(config)
+}
+
+struct Weights<'a> {
+    path: &'a Path,
+    file: &'a SafeTensors<'a>,
+    prefix: &'a str,
+    precision: Precision,
+}
+
+impl Weights<'_> {
+    fn encoder(&self, config: &EncoderConfig) -> Result<Encoder, EmbedError> {
+        let hidden = config.hidden_size;
+        let types = "embeddings.token_type_embeddings.weight";
+        let kinds = self.view(types)?.shape().first().copied().unwrap_or(0).max(1);
+        let types = self.numbers(types, &[kinds, hidden])?;
+        let every = self.numbers("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
+        let mut positions = every[config.first_position() * hidden..].to_vec();
+        for row in positions.chunks_exact_mut(hidden) {
+            row.iter_mut().zip(&types).for_each(|(x, kind)| *x += kind);
+        }
+        let layers = (0..config.num_hidden_layers).map(|n| self.layer(n, config));
+        Ok(Encoder {
+            words: self.numbers("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
+            positions,
+            norm: self.norm("embeddings.LayerNorm", config)?,
+            layers: layers.collect::<Result<_, _>>()?,
+            shape: AttendShape { heads: config.num_attention_heads, width: hidden / config.num_attention_heads },
+            precision: self.precision,
+            spaces: Default::default(),
+        })
+    }
+
+    fn layer(&self, n: usize, config: &EncoderConfig) -> Result<Layer, EmbedError> {
+        let (hidden, wide) = (config.hidden_size, config.intermediate_size);
+        let at = |name: &str| format!("encoder.layer.{n}.{name}");
+        let scale = 1.0 / ((hidden / config.num_attention_heads) as f32).sqrt();
+        let stacked = |kind: &str, shape: &[usize]| {
+            let part = |name: &str| self.numbers(&at(&format!("attention.self.{name}.{kind}")), shape);
+            let mut all = part("query")?;
+            all.iter_mut().for_each(|x| *x *= scale);
+            all.extend(part("key")?);
+            all.extend(part("value")?);
+            Ok(all)
+        };
+        let qkv = (stacked("weight", &[hidden, hidden])?, stacked("bias", &[hidden])?);
+        Ok(Layer {
+            qkv: Dense::pack(self.precision, hidden, &qkv.0, &qkv.1),
+            attention_out: self.dense(&at("attention.output.dense"), hidden, hidden)?,
+            attention_norm: self.norm(&at("attention.output.LayerNorm"), config)?,
+            up: self.dense(&at("intermediate.dense"), hidden, wide)?,
+            down: self.dense(&at("output.dense"), wide, hidden)?,
+            out_norm: self.norm(&at("output.LayerNorm"), config)?,
+        })
+    }
+
+    fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EmbedError> {
+        let weights = self.numbers(&format!("{name}.weight"), &[outputs, inputs])?;
+        let bias = self.numbers(&format!("{name}.bias"), &[outputs])?;
+        Ok(Dense::pack(self.precision, inputs, &weights, &bias))
+    }
+
+    fn norm(&self, name: &str, config: &EncoderConfig) -> Result<LayerNorm, EmbedError> {
+        Ok(LayerNorm {
+            weight: self.numbers(&format!("{name}.weight"), &[config.hidden_size])?,
+            bias: self.numbers(&format!("{name}.bias"), &[config.hidden_size])?,
+            eps: config.layer_norm_eps as f32,
+        })
+    }
+
+    fn view(&self, name: &str) -> Result<TensorView<'_>, EmbedError> {
+        let full = format!("{}{name}", self.prefix);
+        self.file.tensor(&full).map_err(|_| fault(self.path, &format!("the tensor `{full}` is missing")))
+    }
+
+    /// A tensor's numbers, row after row.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
+        let view = self.view(name)?;
+        if view.shape() != shape {
+            let reason =
+                format!("the tensor `{name}` has the shape {:?}; config.json asks for {shape:?}", view.shape());
+            return Err(fault(self.path, &reason));
+        }
+        let numbers = view
+            .load(&Device::Cpu)
+            .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
+            .map_err(|e| fault(self.path, &format!("the tensor `{name}` cannot be read: {e}")))?;
+        Ok(numbers)
+    }
+}
