@@ -3,12 +3,17 @@
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use super::{golden, settings};
+use super::{golden, settings, starter};
 use crate::config::EngineSettings;
 use crate::model::{Decoder, StepSequence, WantLogits};
 
 fn decoder() -> Decoder {
     Decoder::load(&golden("models/qwen3.gguf"), &settings("native")).unwrap()
+}
+
+/// Packed weights, and keys and values in half precision.
+fn packed_decoder() -> Decoder {
+    Decoder::load(&starter(), &settings("native")).unwrap()
 }
 
 fn tokens(seed: u64, len: usize) -> Vec<u32> {
@@ -17,7 +22,7 @@ fn tokens(seed: u64, len: usize) -> Vec<u32> {
 }
 
 /// Logits of the last token, the sequence alone and whole.
-fn alone(tokens: &[u32]) -> Vec<f32> {
+fn alone(decoder: impl Fn() -> Decoder, tokens: &[u32]) -> Vec<f32> {
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(32) as u32).collect();
     let step = StepSequence { tokens, start: 0, blocks: &blocks, logits: WantLogits::Last };
     decoder().step(&[step]).unwrap().remove(0)
@@ -25,8 +30,13 @@ fn alone(tokens: &[u32]) -> Vec<f32> {
 
 #[test]
 fn a_sequence_gives_the_same_bits_alone_batched_and_in_chunks() {
+    compare_with_others_and_alone(decoder);
+    compare_with_others_and_alone(packed_decoder);
+}
+
+fn compare_with_others_and_alone(load: fn() -> Decoder) {
     let (a, b, c) = (tokens(1, 150), tokens(2, 33), tokens(3, 70));
-    let mut decoder = decoder();
+    let mut decoder = load();
     let (of_a, of_b, of_c) = ([7, 3, 9, 1, 0], [2, 8], [5, 6, 4]);
     let last = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last };
     let no = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::No };
@@ -43,11 +53,11 @@ fn a_sequence_gives_the_same_bits_alone_batched_and_in_chunks() {
         }
         let logits = decoder.step(&batch).unwrap();
         if steps == 1 {
-            assert_eq!(logits[1], alone(&b));
-            assert_eq!(logits[2], alone(&c));
+            assert_eq!(logits[1], alone(load, &b));
+            assert_eq!(logits[2], alone(load, &c));
         }
         if to == a.len() {
-            assert_eq!(logits[0], alone(&a));
+            assert_eq!(logits[0], alone(load, &a));
         }
         from = to;
         steps += 1;
@@ -71,16 +81,21 @@ fn a_sequence_asks_for_no_one_or_all_logits() {
 
 #[test]
 fn saved_blocks_stand_in_for_a_computed_prefix() {
+    compare_with_a_saved_prefix(decoder);
+    compare_with_a_saved_prefix(packed_decoder);
+}
+
+fn compare_with_a_saved_prefix(load: fn() -> Decoder) {
     let tokens = tokens(5, 65);
-    let mut first = decoder();
+    let mut first = load();
     let step = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last };
     first.step(&[step(&tokens[..64], 0, &[0, 1])]).unwrap();
     let saved: Vec<Vec<u8>> = (0..2).map(|block| first.export_block(block).unwrap()).collect();
-    let mut second = decoder();
+    let mut second = load();
     second.import_block(6, &saved[0]).unwrap();
     second.import_block(2, &saved[1]).unwrap();
     let logits = second.step(&[step(&tokens[64..], 64, &[6, 2, 3])]).unwrap().remove(0);
-    assert_eq!(logits, alone(&tokens));
+    assert_eq!(logits, alone(load, &tokens));
     assert!(second.import_block(0, &saved[0][1..]).unwrap_err().to_string().contains("bytes"));
     assert!(second.export_block(u32::MAX).is_err());
 }
