@@ -108,6 +108,7 @@ impl Packed {
     }
 
     /// Bytes held.
+    #[cfg(test)]
     pub(super) fn bytes(&self) -> usize {
         self.memory.len
     }
