@@ -235,7 +235,8 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            backend: "auto".into(),
+            // Until the native backend has been measured beside llama.cpp on a quiet machine, exact products are the default.
+            backend: "candle".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,

@@ -67,7 +67,7 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 ///
 /// ```
 /// let related = firstline::support::thesaurus::related("how do I get rid of it");
-/// assert!(related.iter().any(|(_, word)| word == "@delete"));
+/// assert!(related.iter().any(|(_, word)| *word == "@delete"));
 /// ```
 pub fn related(message: &str) -> Vec<(String, &'static str)> {
     let thesaurus = &*THESAURUS;

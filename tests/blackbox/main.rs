@@ -15,7 +15,6 @@ mod keys;
 mod lifecycle;
 mod listen;
 mod page;
-mod poisoned_pages;
 mod python_client;
 mod raw_chat;
 mod server;

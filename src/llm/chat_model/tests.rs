@@ -146,7 +146,7 @@ async fn greedy_answers_are_the_same_alone_together_chunked_cached_and_preempted
     one_by_one(&model, "with a 16-token prefill chunk", &alone).await;
     drop(model);
 
-    let model = load(|settings| settings.kv_mib = 20);
+    let model = load(|settings| settings.kv_mib = 40);
     all_at_once(&model, "after a preemption", LONG, &alone).await;
     let stats = model.stats();
     println!("{} preemptions in {} blocks", stats.preemptions, stats.kv_blocks);
