@@ -7,6 +7,7 @@ mod cli;
 mod conversations;
 mod demo_evals;
 mod disconnect;
+mod documents;
 mod embeddings;
 mod errors;
 mod hub;
