@@ -235,8 +235,7 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            // Until the native backend has been measured beside llama.cpp on a quiet machine, exact products are the default.
-            backend: "candle".into(),
+            backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,
