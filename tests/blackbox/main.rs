@@ -15,6 +15,7 @@ mod keys;
 mod lifecycle;
 mod listen;
 mod page;
+mod poison;
 mod python_client;
 mod raw_chat;
 mod server;
