@@ -5,6 +5,7 @@
 //! | floor | room | in one line |
 //! |---|---|---|
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
+//! | 5 | [`console`] | the console's and the widget's pages: files for browsers |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |
@@ -21,6 +22,7 @@ pub mod classify;
 pub mod cli;
 pub mod compute;
 pub mod config;
+pub mod console;
 pub mod embed;
 pub mod eval;
 pub mod kb;

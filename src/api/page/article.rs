@@ -28,6 +28,7 @@ fn shell(company: &str, lang: &str, title: &str, body: &str) -> Response {
     let page = format!(
         "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title} · {company}</title>\
+         <link rel=\"stylesheet\" href=\"/page/theme.css\"><link rel=\"stylesheet\" href=\"/page/prose.css\">\
          <link rel=\"stylesheet\" href=\"/page/page.css\"></head><body class=\"article\">\
          <header class=\"article-head\">{company}</header><main class=\"md\">{body}</main></body></html>"
     );
