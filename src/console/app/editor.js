@@ -10,12 +10,12 @@ export function languageField(value) {
   return el("select", { "aria-label": t("langField") }, ["en", "ru"].map((lang) => el("option", { value: lang, selected: lang === value }, lang)));
 }
 
-/** Shows in `place` what Markdown becomes, a moment after the last key. */
-export function previewOf(field, place) {
+/** Shows in `place` what Markdown becomes, a moment after the last key. `path`: of the article, whose images are meant. */
+export function previewOf(field, place, path = "") {
   let timer = null, asked = 0;
   const refresh = async () => {
     const mine = ++asked;
-    const got = await attempt(() => post("/knowledge/preview", { markdown: field.value }));
+    const got = await attempt(() => post("/knowledge/preview", { markdown: field.value, path }));
     if (got && mine === asked) showHtml(place, got.html ?? "", { copy: t("copy"), copied: t("copied") });
   };
   field.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(refresh, 250); });
@@ -49,6 +49,6 @@ export function editor(pane, item, { cancel, saved }) {
   el("div", { class: "row end" }, el("button", { type: "button", class: "button", onclick: cancel }, t("cancel")), el("button", { class: "button main" }, t("save"))));
   sendsWith(body, () => form.requestSubmit());
   pane.replaceChildren(el("header", { class: "talk-head" }, el("h2", {}, item ? item.title : t("newFaq"))), el("div", { class: "scroll sheet-body" }, form));
-  previewOf(body, preview);
+  previewOf(body, preview, isArticle ? item.path : "");
   (isArticle ? body : question).focus();
 }

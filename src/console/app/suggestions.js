@@ -68,9 +68,9 @@ export function showSuggestions(list, pane, { open, counted }) {
 
 /** What retrieval finds now for the question. */
 function showFound(place, got) {
-  const passages = got.items ?? got.passages ?? got.sources ?? [];
+  const passages = got.items ?? [];
   place.replaceChildren(el("h3", {}, t("tryIt")), passages.length
     ? el("ul", { class: "sources" }, passages.slice(0, 6).map((one) => el("li", {}, el("span", { class: "source", title: one.id }, el("span", {}, one.title || one.id),
-      typeof one.score === "number" ? el("span", { class: "score" }, one.score.toFixed(2)) : null))))
+      el("span", { class: "score" }, (one.fit ?? one.score ?? 0).toFixed(2))))))
     : el("p", { class: "soft" }, t("tryNothing")));
 }

@@ -38,10 +38,6 @@ export class Thread {
     this.place.append(node);
   }
 
-  line(text) {
-    this.append(el("p", { class: "line" }, text));
-  }
-
   /** The visitor's own message. */
   mine(id, text, atMs, note = "") {
     if (this.known.has(id)) return;

@@ -19,15 +19,23 @@ let botName = null, opened = parent === window, unread = 0, sending = false, onl
 // ---- who is speaking ----
 
 function showOwner(told) {
-  const was = owner;
   owner = { owner: told.owner ?? "bot", person: told.person ?? null };
-  const name = owner.owner === "person" ? owner.person?.name ?? words.support : owner.owner === "bot" ? botName ?? words.assistant : words.support;
+  const name = { person: owner.person?.name ?? words.support, waiting: words.support }[owner.owner] ?? botName ?? words.assistant;
   $("speaker").textContent = name;
-  $("speaker-kind").textContent = { bot: botName ? words.assistant : "", waiting: words.waiting, person: words.personKind, closed: words.closedKind }[owner.owner] ?? "";
+  $("speaker-kind").textContent = { waiting: words.waiting, person: words.personKind }[owner.owner] ?? (botName ? words.assistant : "");
   $("face").replaceChildren(owner.owner === "person" ? [...name][0].toUpperCase() : icon(owner.owner === "waiting" ? "clock" : "chat", 18));
   document.body.dataset.owner = owner.owner;
-  $("person").hidden = owner.owner !== "bot";
-  return was.owner !== owner.owner;
+  $("person").hidden = withPeople();
+}
+
+/** A closed conversation goes on with the assistant, as soon as the visitor writes. */
+function withPeople() {
+  return owner.owner === "waiting" || owner.owner === "person";
+}
+
+/** An operator's name in the visitor's language. */
+function nameOf(operator) {
+  return visitor.assistants[operator]?.[lang] ?? operator.charAt(0).toUpperCase() + operator.slice(1);
 }
 
 function showState(text) {
@@ -88,7 +96,7 @@ async function flush() {
 async function answerTo({ id, text }) {
   const answer = thread.answer(botName ?? words.assistant);
   let support = null, finished = false;
-  if (owner.owner === "bot") answer.wait(words.typing);
+  if (!withPeople()) answer.wait(words.typing);
   for await (const { data } of visitor.send(id, text)) {
     if (data === "[DONE]") { finished = true; break; }
     const chunk = JSON.parse(data);
@@ -101,10 +109,11 @@ async function answerTo({ id, text }) {
     if (more) { answer.add(more); thread.toEnd(); }
   }
   if (!finished) throw Object.assign(new Error("cut"), { status: 0 });
-  if (support?.operator_name) { botName = support.operator_name; showOwner(owner); }
+  if (support?.operator) botName = nameOf(support.operator);
+  if (!withPeople()) showOwner({ owner: "bot" });
   answer.end(support?.message_id ?? null, botName ?? words.assistant);
   if (support?.action === "handoff") showOwner({ owner: "waiting" });
-  if (support?.action === "answer" && owner.owner === "bot") askWhetherItHelped(answer.node);
+  if (support?.action === "answer" && !support.repeated && !withPeople()) askWhetherItHelped(answer.node);
   thread.toEnd();
 }
 
@@ -125,10 +134,7 @@ function heard({ event, data, id }) {
   if (id) lastSeq = id;
   const told = JSON.parse(data);
   if (event === "owner") {
-    if (!showOwner(told)) return;
-    const line = told.owner === "person" ? words.joined.replace("{name}", told.person?.name ?? words.support) : told.owner === "bot" ? words.gone : told.owner === "closed" ? words.ended : null;
-    if (line) thread.line(line);
-    thread.toEnd();
+    showOwner(told);
   } else if (event === "message" && thread.take(told, botName ?? words.assistant)) {
     if (told.from !== "customer") count();
     thread.toEnd();
@@ -137,7 +143,6 @@ function heard({ event, data, id }) {
 
 async function catchUp() {
   const told = await visitor.history();
-  botName = told.bot?.name ?? told.operator_name ?? botName;
   showOwner(told);
   for (const message of told.messages ?? []) {
     if (message.from === "customer") visitor.taken(message.id);

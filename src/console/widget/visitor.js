@@ -12,6 +12,8 @@ export class Visitor {
     this.token = null;
     this.renewAt = 0;
     this.opening = null;
+    /** Operators' names by language, as far as the server tells them. */
+    this.assistants = {};
   }
 
   /** A token that is still good; one request at a time asks for a new one. */
@@ -32,7 +34,7 @@ export class Visitor {
     if (!response.ok) throw await refusal(response);
     const got = await response.json();
     this.token = got.token;
-    this.visitor = got.visitor_id;
+    this.assistants = got.assistants ?? {};
     this.renewAt = Date.now() + Math.max(30_000, (got.expires_ms - Date.now()) * 0.6);
     keep("token", got.token);
     return this.token;
