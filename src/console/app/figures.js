@@ -5,6 +5,7 @@ import { get, query } from "./api.js";
 import { attempt, desk, t, term } from "./desk.js";
 import { keys } from "./keys.js";
 import { bars, interval, stacks, whiskers } from "./plot.js";
+import { versionsCard } from "./versions.js";
 
 const DAY = 86_400_000;
 const isoDay = (ms) => { const d = new Date(ms); return `${d.getFullYear()}-${String(d.getMonth() + 1).padStart(2, "0")}-${String(d.getDate()).padStart(2, "0")}`; };
@@ -23,6 +24,8 @@ export function showFigures(place) {
     load();
   } }, t(`last${days}`))));
   const body = el("div", { class: "figures" });
+  const versions = el("div");
+  get("/versions").then((got) => versions.replaceChildren(versionsCard(got)), () => {});
   place.append(el("header", { class: "filters" }, presets, el("span", { class: "row" }, from, "–", to), operator, version, channel, el("span", { class: "grow" }), csv), el("div", { class: "scroll" }, body));
 
   const filter = () => ({ from: startOf(from.value), to: startOf(to.value) + DAY, operator: operator.value, version: version.value, channel: channel.value });
@@ -46,7 +49,7 @@ export function showFigures(place) {
     offer(channel, byDay.channels ?? []);
     channel.hidden = channel.options.length < 2;
     if (!byDay.total?.conversations) { body.replaceChildren(el("div", { class: "nothing tall" }, icon("figures", 34), el("strong", {}, t("noFigures")))); return; }
-    body.replaceChildren(tiles(byDay.total), plots(byDay, filter()), breakdowns(byDay.total), table(t("byOperator"), byOperator.rows), table(t("byVersion"), byVersion.rows));
+    body.replaceChildren(tiles(byDay.total), plots(byDay, filter()), breakdowns(byDay.total), table(t("byOperator"), byOperator.rows), table(t("byVersion"), byVersion.rows), versions);
   }
 
   for (const field of [from, to, operator, version, channel]) field.addEventListener("change", load);

@@ -2,6 +2,7 @@
 import { copyButton, el } from "./dom.js";
 import { get, post } from "./api.js";
 import { attempt, desk, t } from "./desk.js";
+import { deliveries } from "./deliveries.js";
 import { keys } from "./keys.js";
 
 const list = (text) => text.split(/[,\s]+/).filter(Boolean);
@@ -46,7 +47,7 @@ export function showPeople(place) {
 
   place.append(el("div", { class: "scroll" }, el("div", { class: "people" },
     el("section", { class: "card wide-table" }, el("table", {}, el("thead", {}, el("tr", {}, ["people", "role", "teams", "active"].map((word) => el("th", { scope: "col" }, t(word))))), rows)),
-    el("section", { class: "card" }, form))));
+    el("section", { class: "card" }, form), deliveries())));
   keys({});
   load();
   return { leave() { gone = true; } };

@@ -1,13 +1,13 @@
 // The console's words, English.
 export const EN = {
   spanSeconds: "{s} s", spanMinutes: "{min} min", spanHours: "{h} h", spanHoursMinutes: "{h} h {min} min", spanDays: "{d} d",
-  copy: "Copy", copied: "Copied", cancel: "Cancel", save: "Save", close: "Close", back: "Back", more: "Show more", loading: "Loading…",
+  copy: "Copy", copied: "Copied", cancel: "Cancel", save: "Save", close: "Close", back: "Back", more: "Show more",
   offline: "The server does not answer. Trying again…", live: "Live", reconnecting: "Reconnecting…", skip: "Skip to the content",
   failed: "That did not work: {why}", keys: "Keys", otherLanguage: "Русский",
 
   signIn: "Sign in", signInText: "The desk of your company's first line.", login: "Login", password: "Password",
   join: "Join the desk", joinText: "This link works once. Choose how you will sign in from now on.", name: "Your name, as customers see it",
-  passwordHint: "At least 10 characters", joinNow: "Join", signOut: "Sign out", account: "Account",
+  passwordHint: "At least 10 characters", joinNow: "Join", signOut: "Sign out",
   changePassword: "Change password", oldPassword: "Present password", newPassword: "New password", passwordChanged: "Password changed.",
   wrongLogin: "Login or password is wrong.",
 
@@ -23,7 +23,7 @@ export const EN = {
   close_solved: "Solved", close_unsolved: "Not solved", close_spam: "Spam", closedAs: "Closed: {how}",
   replyHint: "Write to the customer… Ctrl+Enter sends", noteHint: "A note for colleagues; the customer never sees it. Ctrl+Enter saves",
   saveNote: "Save note", heldBy: "{name} is talking with this customer.", botSilent: "The bot is silent while a person has the conversation.",
-  handedOver: "Handed over", why: "Why", summary: "Summary", mood: "Mood", tags: "Tags", tried: "What the bot tried", nothingTried: "Nothing yet.",
+  handedOver: "Handed over", summary: "Summary", mood: "Mood", tried: "What the bot tried", nothingTried: "Nothing yet.",
   facts: "Conversation", queue: "Queue", channel: "Channel", operator: "Operator", version: "Version", language: "Language", started: "Started",
   history: "What happened", details: "Details", sources: "Sources", score: "score", confidence: "Confidence", firstToken: "First word", wholeAnswer: "Whole answer",
   markWrong: "Wrong answer", markedWrong: "Marked wrong by {name}", whatIsRight: "What would be right?", rightHint: "Optional. It becomes a knowledge suggestion.",
@@ -37,7 +37,7 @@ export const EN = {
   event_solved: "The customer says: solved", event_returned: "The customer came back",
 
   askTitle: "Ask what a customer would ask", askText: "The same knowledge the bot answers from, with its sources. Nothing here is counted in the figures.",
-  askHint: "Ask a question…", askFresh: "New question", thinking: "Looking…", stop: "Stop", send: "Send", you: "You",
+  askHint: "Ask a question…", askFresh: "New question", stop: "Stop", send: "Send",
 
   kind_all: "All", kind_faq: "FAQ", kind_article: "Articles", kind_desk: "Desk", suggestions: "Suggestions", searchKnowledge: "Search knowledge",
   newFaq: "New entry", editItem: "Edit", deleteItem: "Delete", deleteSure: "Delete this entry for good?", readOnly: "Kept in the company's repository; not editable here.",
@@ -50,14 +50,16 @@ export const EN = {
 
   last7: "7 days", last30: "30 days", last90: "90 days", fromDay: "From", toDay: "To", allOperators: "All operators", allVersions: "All versions", allChannels: "All channels",
   csv: "Download CSV", resolution: "Resolution rate", resolutionHint: "without a person, of {n} real requests", confirmed: "Confirmed", assumed: "Assumed",
-  handoffs: "Handed to people", handoffsHint: "of conversations with a real request", firstAnswer: "First word", median: "median", p95: "95 %", fullAnswer: "Whole answer",
+  handoffs: "Handed to people", handoffsHint: "of conversations with a real request", firstAnswer: "First word", p95: "95 %", fullAnswer: "Whole answer",
   personReply: "Person's first reply", turnsTile: "Messages until solved", mean: "mean", cost: "Cost per conversation", personCost: "a person: {cost}",
   conversations: "Conversations", realOnes: "{n} with a real request", byDay: "Resolution by day", byDayHint: "Share solved without a person; the whiskers are 95 % intervals",
   volume: "Conversations by day", byReason: "Handoffs by reason", byFiltered: "Outside the count, by kind", byOperator: "By operator", byVersion: "By version",
-  noFigures: "No conversations in this time.", interval: "95 % interval {low} to {high}", other: "Rest", day: "Day", resolved: "Solved", real: "Real",
+  liveShares: "Live shares of versions", promotions: "Promotions", forced: "forced",
+  noFigures: "No conversations in this time.", interval: "95 % interval {low} to {high}", other: "Rest", day: "Day", real: "Real",
 
   invite: "Invite a colleague", inviteText: "Makes a link that works once. Send it to your colleague.", role: "Role", role_operator: "Operator", role_lead: "Lead", teams: "Teams",
-  teamsHint: "Queues, separated by commas", makeLink: "Make link", linkReady: "Send this link; it works once.", active: "Active", inactive: "Switched off", nobody: "Only you so far.",
+  teamsHint: "Queues, separated by commas", makeLink: "Make link", linkReady: "Send this link; it works once.", deliveries: "Webhook deliveries", endpoint: "To", event: "Event", state: "State", attempts: "Attempts", delivery_waiting: "Will be tried again", delivery_delivered: "Delivered", delivery_given_up: "Given up",
+  active: "Active", inactive: "Switched off", 
 
   keysTitle: "Keys", key_list: "Next, previous in the list", key_open: "Open", key_reply: "Reply", key_take: "Take over", key_note: "Note", key_search: "Search",
   key_send: "Send", key_back: "Back to the list", key_goto: "Inbox, Ask, Knowledge, Figures, People", key_new: "New entry (Knowledge)", key_help: "This list",

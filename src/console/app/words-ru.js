@@ -1,13 +1,13 @@
 // The console's words, Russian.
 export const RU = {
   spanSeconds: "{s} с", spanMinutes: "{min} мин", spanHours: "{h} ч", spanHoursMinutes: "{h} ч {min} мин", spanDays: "{d} дн.",
-  copy: "Копировать", copied: "Скопировано", cancel: "Отмена", save: "Сохранить", close: "Закрыть", back: "Назад", more: "Показать ещё", loading: "Загрузка…",
+  copy: "Копировать", copied: "Скопировано", cancel: "Отмена", save: "Сохранить", close: "Закрыть", back: "Назад", more: "Показать ещё",
   offline: "Сервер не отвечает. Пробуем снова…", live: "На связи", reconnecting: "Восстанавливаем связь…", skip: "К содержанию",
   failed: "Не получилось: {why}", keys: "Клавиши", otherLanguage: "English",
 
   signIn: "Войти", signInText: "Рабочее место первой линии вашей компании.", login: "Логин", password: "Пароль",
   join: "Присоединиться", joinText: "Ссылка действует один раз. Придумайте, как вы будете входить.", name: "Ваше имя, как его увидят клиенты",
-  passwordHint: "Не меньше 10 знаков", joinNow: "Присоединиться", signOut: "Выйти", account: "Учётная запись",
+  passwordHint: "Не меньше 10 знаков", joinNow: "Присоединиться", signOut: "Выйти",
   changePassword: "Сменить пароль", oldPassword: "Нынешний пароль", newPassword: "Новый пароль", passwordChanged: "Пароль изменён.",
   wrongLogin: "Неверный логин или пароль.",
 
@@ -23,7 +23,7 @@ export const RU = {
   close_solved: "Решено", close_unsolved: "Не решено", close_spam: "Спам", closedAs: "Закрыт: {how}",
   replyHint: "Напишите клиенту… Ctrl+Enter отправит", noteHint: "Заметка для коллег; клиент её не увидит. Ctrl+Enter сохранит",
   saveNote: "Сохранить заметку", heldBy: "С клиентом говорит {name}.", botSilent: "Пока разговор у человека, бот молчит.",
-  handedOver: "Передано", why: "Почему", summary: "Суть", mood: "Настроение", tags: "Метки", tried: "Что пробовал бот", nothingTried: "Пока ничего.",
+  handedOver: "Передано", summary: "Суть", mood: "Настроение", tried: "Что пробовал бот", nothingTried: "Пока ничего.",
   facts: "Разговор", queue: "Очередь", channel: "Канал", operator: "Оператор", version: "Версия", language: "Язык", started: "Начат",
   history: "Что происходило", details: "Подробности", sources: "Источники", score: "оценка", confidence: "Уверенность", firstToken: "Первое слово", wholeAnswer: "Весь ответ",
   markWrong: "Неверный ответ", markedWrong: "Отметил(а) неверным: {name}", whatIsRight: "Как было бы верно?", rightHint: "Не обязательно. Станет предложением для знаний.",
@@ -37,7 +37,7 @@ export const RU = {
   event_solved: "Клиент говорит: решено", event_returned: "Клиент вернулся",
 
   askTitle: "Спросите то, что спросил бы клиент", askText: "Те же знания, из которых отвечает бот, с источниками. В показатели это не входит.",
-  askHint: "Задайте вопрос…", askFresh: "Новый вопрос", thinking: "Ищем…", stop: "Остановить", send: "Отправить", you: "Вы",
+  askHint: "Задайте вопрос…", askFresh: "Новый вопрос", stop: "Остановить", send: "Отправить",
 
   kind_all: "Все", kind_faq: "FAQ", kind_article: "Статьи", kind_desk: "Наши", suggestions: "Предложения", searchKnowledge: "Поиск по знаниям",
   newFaq: "Новая запись", editItem: "Изменить", deleteItem: "Удалить", deleteSure: "Удалить запись насовсем?", readOnly: "Хранится в репозитории компании; здесь не меняется.",
@@ -50,14 +50,16 @@ export const RU = {
 
   last7: "7 дней", last30: "30 дней", last90: "90 дней", fromDay: "С", toDay: "По", allOperators: "Все операторы", allVersions: "Все версии", allChannels: "Все каналы",
   csv: "Скачать CSV", resolution: "Решено без человека", resolutionHint: "без человека, из настоящих обращений: {n}", confirmed: "Подтверждено", assumed: "Предположительно",
-  handoffs: "Передано людям", handoffsHint: "из настоящих обращений", firstAnswer: "Первое слово", median: "медиана", p95: "95 %", fullAnswer: "Весь ответ",
+  handoffs: "Передано людям", handoffsHint: "из настоящих обращений", firstAnswer: "Первое слово", p95: "95 %", fullAnswer: "Весь ответ",
   personReply: "Первый ответ человека", turnsTile: "Сообщений до решения", mean: "среднее", cost: "Цена разговора", personCost: "у человека: {cost}",
   conversations: "Разговоры", realOnes: "настоящих обращений: {n}", byDay: "Решено по дням", byDayHint: "Доля решённых без человека; усы: интервалы 95 %",
   volume: "Разговоры по дням", byReason: "Передачи по причинам", byFiltered: "Вне счёта, по видам", byOperator: "По операторам", byVersion: "По версиям",
-  noFigures: "За это время разговоров не было.", interval: "интервал 95 %: от {low} до {high}", other: "Прочие", day: "День", resolved: "Решено", real: "Настоящих",
+  liveShares: "Доли версий в работе", promotions: "Повышения", forced: "принудительно",
+  noFigures: "За это время разговоров не было.", interval: "интервал 95 %: от {low} до {high}", other: "Прочие", day: "День", real: "Настоящих",
 
   invite: "Пригласить коллегу", inviteText: "Создаёт ссылку на один раз. Отправьте её коллеге.", role: "Роль", role_operator: "Оператор", role_lead: "Руководитель", teams: "Команды",
-  teamsHint: "Очереди через запятую", makeLink: "Создать ссылку", linkReady: "Отправьте эту ссылку; она действует один раз.", active: "Работает", inactive: "Отключён", nobody: "Пока только вы.",
+  teamsHint: "Очереди через запятую", makeLink: "Создать ссылку", linkReady: "Отправьте эту ссылку; она действует один раз.", deliveries: "Отправка вебхуков", endpoint: "Куда", event: "Событие", state: "Состояние", attempts: "Попытки", delivery_waiting: "Будет повторена", delivery_delivered: "Доставлено", delivery_given_up: "Прекращено",
+  active: "Работает", inactive: "Отключён", 
 
   keysTitle: "Клавиши", key_list: "Следующий, предыдущий в списке", key_open: "Открыть", key_reply: "Ответить", key_take: "Взять себе", key_note: "Заметка", key_search: "Поиск",
   key_send: "Отправить", key_back: "Назад к списку", key_goto: "Входящие, Спросить, Знания, Показатели, Люди", key_new: "Новая запись (Знания)", key_help: "Этот список",
