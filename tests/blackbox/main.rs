@@ -3,6 +3,7 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod browser;
 mod cli;
 mod conversations;
 mod demo_evals;

@@ -48,8 +48,13 @@ impl Server {
 
     /// A server that is listening but may still be loading.
     pub fn spawn(settings: &str) -> Server {
+        Self::spawn_with("tests/packs/mini", settings)
+    }
+
+    /// The same with another pack of this repository.
+    pub fn spawn_with(pack: &str, settings: &str) -> Server {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packs/mini"), &dir.path().join("kb"));
+        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
         Self::spawn_in(dir, &["--port", "0"])
     }

@@ -18,7 +18,6 @@ export const EN = {
   emptyHint: "New ones appear here by themselves.", pickOne: "Choose a conversation", pickHint: "j and k move through the list, Enter opens, ? shows all keys.",
   visitor: "Visitor", waitingFor: "waiting {time}", from_bot: "Bot", from_person: "Us", from_system: "System", from_customer: "Customer", from_note: "Note",
   owner_bot: "With the bot", owner_waiting: "Waiting", owner_person: "With a person", owner_closed: "Closed", withWhom: "With {name}", withYou: "With you",
-  turnsCount: { one: "{n} message", other: "{n} messages" },
   take: "Take over", takeAndReply: "Take over and reply", giveBack: "Give back to the bot", reply: "Reply", note: "Note", closeAs: "Close", reopenTake: "Take up again",
   close_solved: "Solved", close_unsolved: "Not solved", close_spam: "Spam", closedAs: "Closed: {how}",
   replyHint: "Write to the customer… Ctrl+Enter sends", noteHint: "A note for colleagues; the customer never sees it. Ctrl+Enter saves",

@@ -18,7 +18,6 @@ export const RU = {
   emptyHint: "Новые появятся сами.", pickOne: "Выберите разговор", pickHint: "j и k ходят по списку, Enter открывает, ? покажет все клавиши.",
   visitor: "Посетитель", waitingFor: "ждёт {time}", from_bot: "Бот", from_person: "Мы", from_system: "Система", from_customer: "Клиент", from_note: "Заметка",
   owner_bot: "У бота", owner_waiting: "Ждёт", owner_person: "У человека", owner_closed: "Закрыт", withWhom: "Ведёт {name}", withYou: "Ведёте вы",
-  turnsCount: { one: "{n} сообщение", few: "{n} сообщения", many: "{n} сообщений", other: "{n} сообщения" },
   take: "Взять себе", takeAndReply: "Взять и ответить", giveBack: "Вернуть боту", reply: "Ответ", note: "Заметка", closeAs: "Закрыть", reopenTake: "Взять снова",
   close_solved: "Решено", close_unsolved: "Не решено", close_spam: "Спам", closedAs: "Закрыт: {how}",
   replyHint: "Напишите клиенту… Ctrl+Enter отправит", noteHint: "Заметка для коллег; клиент её не увидит. Ctrl+Enter сохранит",
