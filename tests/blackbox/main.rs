@@ -10,6 +10,7 @@ mod demo_evals;
 mod disconnect;
 mod embeddings;
 mod errors;
+mod figures;
 mod hub;
 mod kb_files;
 mod keys;
