@@ -20,6 +20,8 @@ pub struct Settings {
     pub knowledge: KnowledgeSettings,
     pub support: SupportSettings,
     pub store: StoreSettings,
+    pub figures: FiguresSettings,
+    pub retention: RetentionSettings,
 }
 
 /// The HTTP side.
@@ -195,6 +197,30 @@ pub struct StoreSettings {
     pub keep_text: bool,
     /// Mask cards, bank and tax numbers, passports, phones and e-mail addresses in the texts that are kept.
     pub mask_personal: bool,
+}
+
+/// What figures need to know besides what happened.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiguresSettings {
+    /// What this machine costs in an hour, asked or not. Not set: no cost is shown.
+    pub machine_cost_per_hour: Option<f64>,
+    /// What a conversation costs when a person answers it.
+    pub person_cost_per_conversation: Option<f64>,
+    /// Shown beside costs.
+    pub currency: String,
+    /// Where days begin: minutes east of Greenwich (180 is Moscow).
+    pub utc_offset_minutes: i32,
+}
+
+/// How long what is recorded is kept. Days; 0: for ever.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Words of customers, operators and people; outcomes and figures stay.
+    pub text_days: u32,
+    /// Whole conversations with all that belongs to them.
+    pub conversation_days: u32,
 }
 
 impl Default for ServerSettings {

@@ -7,7 +7,8 @@
 //! Data flows one way. `pack` reads and checks the folder. `markdown` takes a text apart into blocks and assets, and
 //! `chunk` puts them together again as chunks. `index` embeds what changed, writes vectors and words to the state
 //! directory, and searches them. `live` holds the current [`Snapshot`] of all that and replaces it when `watch` sees
-//! the folder change; a pack with faults never replaces a good one. `language` and `words` know how people write.
+//! the folder change; a pack with faults never replaces a good one. [`desk`] writes what people
+//! add through the console. `language` and `words` know how people write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod chunk;
+pub mod desk;
 mod index;
 mod language;
 mod live;
