@@ -20,6 +20,8 @@ pub struct Settings {
     pub knowledge: KnowledgeSettings,
     pub support: SupportSettings,
     pub store: StoreSettings,
+    pub figures: FiguresSettings,
+    pub retention: RetentionSettings,
 }
 
 /// The HTTP side.
@@ -216,6 +218,30 @@ pub struct StoreSettings {
     pub mask_personal: bool,
 }
 
+/// What figures need to know besides what happened.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiguresSettings {
+    /// What this machine costs in an hour, asked or not. Not set: no cost is shown.
+    pub machine_cost_per_hour: Option<f64>,
+    /// What a conversation costs when a person answers it.
+    pub person_cost_per_conversation: Option<f64>,
+    /// Shown beside costs.
+    pub currency: String,
+    /// Where days begin: minutes east of Greenwich (180 is Moscow).
+    pub utc_offset_minutes: i32,
+}
+
+/// How long what is recorded is kept. Days; 0: for ever.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Words of customers, operators and people; outcomes and figures stay.
+    pub text_days: u32,
+    /// Whole conversations with all that belongs to them.
+    pub conversation_days: u32,
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -255,8 +281,7 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            // Until the native backend has been measured beside llama.cpp on a quiet machine, exact products are the default.
-            backend: "candle".into(),
+            backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,

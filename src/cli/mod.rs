@@ -16,16 +16,21 @@ use crate::telemetry::{self, LogFormat};
 
 mod ask;
 mod bundle;
+mod backup;
 pub mod catalog;
 mod doctor;
 mod eval;
 mod eval_filters;
+mod forget;
 pub mod hub;
 mod index;
 mod init;
+mod kb;
+mod learn;
 mod models;
 mod serve;
 mod show;
+mod versions;
 
 /// The first line of a company's support, wholly on the company's own machine.
 #[derive(Debug, Parser)]
@@ -49,6 +54,18 @@ enum Command {
     Index(index::IndexArgs),
     /// Replay the pack's dialogues and compare with the outcome that is expected
     Eval(eval::EvalArgs),
+    /// Let another version of an operator's instruction serve, if a comparison supports it
+    Promote(versions::PromoteArgs),
+    /// Find what customers ask most in past conversations: a draft FAQ
+    Learn(learn::LearnArgs),
+    /// What people added to the pack through the console
+    Kb(kb::KbArgs),
+    /// Copy the database to a file; a server may run meanwhile
+    Backup(backup::BackupArgs),
+    /// Put a copy of the database back; the server must stand still
+    Restore(backup::RestoreArgs),
+    /// Delete all that is recorded of a customer or a conversation; a server may run meanwhile
+    Forget(forget::ForgetArgs),
     /// List, fetch and check model files
     Models(models::ModelsArgs),
     /// Read one document from stdin, for the process that started this one
@@ -155,6 +172,12 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Index(args) => index::run(&settings, args),
         Command::Eval(args) => eval::run(&settings, args),
         Command::Bundle(args) => bundle::run(&settings, args),
+        Command::Promote(args) => versions::promote(&settings, args),
+        Command::Learn(args) => learn::run(&settings, args),
+        Command::Kb(args) => kb::run(&settings, args),
+        Command::Backup(args) => backup::backup(&settings, args),
+        Command::Restore(args) => backup::restore(&settings, args),
+        Command::Forget(args) => forget::run(&settings, args),
         Command::Models(args) => models::run(&settings, args),
         Command::Doctor(_) | Command::ReadDocument { .. } => unreachable!("handled above"),
     }

@@ -102,9 +102,24 @@ impl Knowledge {
         models: impl Into<Models>,
         progress: &mut dyn FnMut(IndexProgress),
     ) -> Result<(Self, IndexReport), KbError> {
+        Self::open_adjusted(settings, state_dir, models, progress, &|_| {})
+    }
+
+    /// The same with the pack changed after reading, to try what is not in service; such knowledge is not to be reloaded.
+    ///
+    /// # Errors
+    /// As [`Knowledge::open`].
+    pub fn open_adjusted(
+        settings: &KnowledgeSettings,
+        state_dir: &Path,
+        models: impl Into<Models>,
+        progress: &mut dyn FnMut(IndexProgress),
+        adjust: &dyn Fn(&mut Pack),
+    ) -> Result<(Self, IndexReport), KbError> {
         let models = models.into();
         let started = Instant::now();
-        let pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        let mut pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        adjust(&mut pack);
         let faults = pack.faults.clone();
         if !pack.is_usable() {
             return Err(KbError::Pack { dir: settings.dir.display().to_string(), faults });

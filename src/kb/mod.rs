@@ -8,7 +8,8 @@
 //! `markdown` takes a text apart into blocks and assets, and
 //! `chunk` puts them together again as chunks. `index` embeds what changed, writes vectors and words to the state
 //! directory, and searches them. `live` holds the current [`Snapshot`] of all that and replaces it when `watch` sees
-//! the folder change; a pack with faults never replaces a good one. `language` and `words` know how people write.
+//! the folder change; a pack with faults never replaces a good one. [`desk`] writes what people
+//! add through the console. `language` and `words` know how people write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) mod chunk;
 pub(crate) mod documents;
+pub mod desk;
 mod index;
 mod language;
 mod live;

@@ -3,6 +3,7 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod browser;
 mod cli;
 mod conversations;
 mod demo_evals;
@@ -10,12 +11,14 @@ mod disconnect;
 mod documents;
 mod embeddings;
 mod errors;
+mod figures;
 mod hub;
 mod kb_files;
 mod keys;
 mod lifecycle;
 mod listen;
 mod page;
+mod poison;
 mod python_client;
 mod raw_chat;
 mod server;

@@ -71,12 +71,15 @@ impl Pack {
     }
 }
 
-/// An article of the desk replaces the pack's article of the same path.
+/// An article of the desk replaces the pack's article of the same path, and keeps that path: links to it, its images
+/// and what cites it stay as they were.
 fn overlay_articles(articles: &mut Vec<Article>, more: Vec<Article>) {
     for article in more {
         let original = article.path.trim_start_matches("desk/").to_string();
-        articles.retain(|a| a.path != original && a.path != article.path);
-        articles.push(article);
+        match articles.iter_mut().find(|a| a.path == original || a.path == article.path) {
+            Some(replaced) => *replaced = Article { path: replaced.path.clone(), ..article },
+            None => articles.push(article),
+        }
     }
 }
 
