@@ -103,12 +103,11 @@ async fn load(
     };
     let (chat, embedder, knowledge, guard) = blocking?;
     let support = {
-        let (settings, chat, embedder) = (settings.support.clone(), chat.clone(), embedder.clone());
-        let knowledge = knowledge.clone();
-        let make = move || Support::new(&settings, chat, &chat_languages, embedder, knowledge);
+        let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
+        let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
+        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge);
         on_a_thread("support", make).await??
     };
-    let support = support.with_core_share(settings.knowledge.core_share);
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {
         (report.lock())(Startup::Warm { operator, tokens, ms: ms(time) });
     }

@@ -54,7 +54,14 @@ pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
     bar.finish_and_clear();
     let (knowledge, _) = opened?;
     let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
-    let support = Support::new(&settings.support, chat, &models.chat.languages, embedder, knowledge.clone())?;
+    let support = Support::new(
+        &settings.support,
+        settings.knowledge.core_share,
+        chat,
+        &models.chat.languages,
+        embedder,
+        knowledge.clone(),
+    )?;
     Ok((support, knowledge))
 }
 

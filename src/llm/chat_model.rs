@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::answer::TokenTable;
 use super::engine::{self, EngineOptions};
 use super::handle::{Command, EngineHandle};
-use super::prefix_store::PrefixSlot;
+use super::prefix_store::{self, PrefixSlot, PrefixWriter};
 use super::scheduler::StepLimits;
 use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
 use super::{ChatMessage, EngineStats, GenerateRequest, Generation, LlmError, PinReport, Prompt};
@@ -128,6 +128,9 @@ impl ChatModel {
         if let Some(token) = prefix.iter().find(|t| **t as usize >= self.inner.engine.limits.vocab) {
             return Err(LlmError::InvalidParameter(format!("the prefix has token {token}, which this model has not")));
         }
+        if self.holds(name, &prefix).await? {
+            return report(true);
+        }
         let slot = PrefixSlot::new(state_dir, self.hash(), &self.inner.settings, name, &prefix);
         if self.restore(name, &prefix, &slot).await {
             return report(true);
@@ -139,6 +142,27 @@ impl ChatModel {
             tracing::warn!(file = %file.display(), reason, "a pinned prefix could not be saved; it is computed again at the next start");
         }
         report(false)
+    }
+
+    /// Lets go every pinned prefix but those named, and removes this model's saved files of the others, together with
+    /// what a killed server left half written.
+    ///
+    /// # Errors
+    /// [`LlmError::Engine`] if the engine has ended. Files that cannot be removed are logged.
+    pub async fn keep_only(&self, names: &[String], state_dir: &Path) -> Result<(), LlmError> {
+        let keep = names.to_vec();
+        self.inner.engine.ask(|reply| Command::KeepOnly { names: keep, reply }).await?;
+        let (state_dir, hash, names) = (state_dir.to_path_buf(), self.hash().to_string(), names.to_vec());
+        let removed = tokio::task::spawn_blocking(move || prefix_store::remove_others(&state_dir, &hash, &names)).await;
+        if let Err(error) = removed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            tracing::warn!(%error, "saved prefixes that nobody uses could not be removed");
+        }
+        Ok(())
+    }
+
+    async fn holds(&self, name: &str, prefix: &[u32]) -> Result<bool, LlmError> {
+        let (name, prefix) = (name.to_string(), prefix.to_vec());
+        self.inner.engine.ask(|reply| Command::Holds { name, prefix, reply }).await
     }
 
     /// True if the prefix was read from its file.
@@ -168,15 +192,31 @@ impl ChatModel {
             let name = name.to_string();
             self.inner.engine.ask(move |reply| Command::Export { name, block, reply })
         };
-        let first = export(0).await.map_err(|e| e.to_string())?;
-        let mut writer = slot.create(blocks, first.len()).map_err(|e| e.to_string())?;
-        writer.push(&first).map_err(|e| e.to_string())?;
-        for block in 1..blocks {
+        // The disk is written to by a thread of its own; a few blocks wait between the two.
+        let (sender, mut blocks_read) = tokio::sync::mpsc::channel::<Vec<u8>>(4);
+        let slot = slot.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            let mut writer: Option<PrefixWriter> = None;
+            for number in 0..blocks {
+                let Some(bytes) = blocks_read.blocking_recv() else {
+                    return Err(std::io::Error::other(format!("block {number} of {blocks} did not come")));
+                };
+                let writer = match &mut writer {
+                    Some(writer) => writer,
+                    none => none.insert(slot.create(blocks, bytes.len())?),
+                };
+                writer.push(&bytes)?;
+            }
+            writer.map_or(Ok(()), PrefixWriter::commit)
+        });
+        for block in 0..blocks {
             let bytes = export(block).await.map_err(|e| e.to_string())?;
-            writer.push(&bytes).map_err(|e| e.to_string())?;
+            if sender.send(bytes).await.is_err() {
+                break;
+            }
         }
-        let commit = tokio::task::spawn_blocking(move || writer.commit());
-        commit.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
+        drop(sender);
+        written.await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())
     }
 
     /// False once the engine has ended, which it does only by a fault: nothing is answered any more.

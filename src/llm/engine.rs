@@ -161,6 +161,16 @@ impl<M: StepModel> Engine<M> {
                 self.publish();
                 let _ = reply.send(restored);
             }
+            Command::Holds { name, prefix, reply } => {
+                let kept = self.pinned.get(&name);
+                let holds = kept.is_some() && self.scheduler.find_shared(&prefix).as_ref() == kept;
+                let _ = reply.send(Ok(holds));
+            }
+            Command::KeepOnly { names, reply } => {
+                self.keep_only(&names);
+                self.publish();
+                let _ = reply.send(Ok(()));
+            }
             Command::Export { name, block, reply } => {
                 let found = self.pinned.get(&name).and_then(|blocks| blocks.get(block));
                 let bytes = match found {
@@ -216,6 +226,14 @@ impl<M: StepModel> Engine<M> {
     fn keep(&mut self, name: String, blocks: Vec<BlockId>) {
         if let Some(old) = self.pinned.insert(name, blocks) {
             old.iter().for_each(|block| self.scheduler.pool.unpin(*block));
+        }
+    }
+
+    /// Lets go every pinned prefix but those of these names: operators and versions vanish while the server runs.
+    fn keep_only(&mut self, names: &[String]) {
+        let gone: Vec<String> = self.pinned.keys().filter(|name| !names.contains(name)).cloned().collect();
+        for blocks in gone.iter().filter_map(|name| self.pinned.remove(name)).collect::<Vec<_>>() {
+            blocks.iter().for_each(|block| self.scheduler.pool.unpin(*block));
         }
     }
 

@@ -33,6 +33,17 @@ pub(crate) enum Command {
         saved: SavedPrefix,
         reply: Reply<()>,
     },
+    /// Is this very prefix kept under this name?
+    Holds {
+        name: String,
+        prefix: Vec<u32>,
+        reply: Reply<bool>,
+    },
+    /// Let go what is kept under any other name.
+    KeepOnly {
+        names: Vec<String>,
+        reply: Reply<()>,
+    },
     /// The bytes of one block of a pinned prefix.
     Export {
         name: String,

@@ -45,13 +45,7 @@ impl PrefixSlot {
         for token in prefix {
             hasher.update(&token.to_le_bytes());
         }
-        let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
-        let short: String = model_hash.chars().take(8).collect();
-        Self {
-            folder: state_dir.join("prefixes"),
-            stem: format!("{short}-{safe}-"),
-            key: *hasher.finalize().as_bytes(),
-        }
+        Self { folder: folder(state_dir), stem: stem(model_hash, name), key: *hasher.finalize().as_bytes() }
     }
 
     pub fn path(&self) -> PathBuf {
@@ -104,15 +98,54 @@ impl PrefixSlot {
     /// Removes files of the same operator that this one replaces.
     fn remove_older(&self) -> std::io::Result<()> {
         let keep = self.path();
-        for entry in fs::read_dir(&self.folder)? {
-            let path = entry?.path();
-            let rest = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_prefix(&self.stem));
-            if path != keep && rest.is_some_and(|rest| rest.len() == 19 && rest.ends_with(".kv")) {
+        for path in files(&self.folder)? {
+            if path != keep && stem_of(&path) == Some(&self.stem) {
                 fs::remove_file(&path)?;
             }
         }
         Ok(())
     }
+}
+
+/// Removes this model's files of all prefixes but those named, and whatever was begun and never finished: a state
+/// directory has one server, and this one is not writing now.
+pub(crate) fn remove_others(state_dir: &Path, model_hash: &str, names: &[String]) -> std::io::Result<()> {
+    let folder = folder(state_dir);
+    if !folder.exists() {
+        return Ok(());
+    }
+    let keep: Vec<String> = names.iter().map(|name| stem(model_hash, name)).collect();
+    let own = stem(model_hash, "");
+    let own = own.trim_end_matches('-');
+    for path in files(&folder)? {
+        let unfinished = path.extension().is_some_and(|e| e == "part");
+        let vanished = stem_of(&path).is_some_and(|s| s.split('-').next() == Some(own) && !keep.iter().any(|k| k == s));
+        if unfinished || vanished {
+            fs::remove_file(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn folder(state_dir: &Path) -> PathBuf {
+    state_dir.join("prefixes")
+}
+
+fn files(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+}
+
+/// What the files of one prefix of one model begin with.
+fn stem(model_hash: &str, name: &str) -> String {
+    let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '_' }).collect();
+    let short: String = model_hash.chars().take(8).collect();
+    format!("{short}-{safe}-")
+}
+
+/// The stem in a saved file's name: all before its sixteen hexadecimal digits.
+fn stem_of(path: &Path) -> Option<&str> {
+    let name = path.file_name()?.to_str()?.strip_suffix(".kv")?;
+    name.get(..name.len().checked_sub(16)?)
 }
 
 impl SavedPrefix {
@@ -215,6 +248,21 @@ mod tests {
         save(&other);
         save(&new);
         assert!(!old.path().exists() && new.path().exists() && other.path().exists());
+    }
+
+    #[test]
+    fn prefixes_that_nobody_uses_and_half_written_ones_are_removed_but_no_other_models() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = slot(folder.path(), &[1]);
+        let settings = EngineSettings::default();
+        let gone = PrefixSlot::new(folder.path(), "abcdef0123456789", &settings, "olga/v1", &[1]);
+        let others = PrefixSlot::new(folder.path(), "0123456789abcdef", &settings, "olga/v1", &[1]);
+        [&kept, &gone, &others].into_iter().for_each(save);
+        let part = folder.path().join("prefixes/abcdef01-igor_v1-0.part");
+        fs::write(&part, "half").unwrap();
+        remove_others(folder.path(), "abcdef0123456789", &["igor/v1".into()]).unwrap();
+        assert!(kept.path().exists() && others.path().exists());
+        assert!(!gone.path().exists() && !part.exists());
     }
 
     #[test]

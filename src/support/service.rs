@@ -17,9 +17,6 @@ use crate::kb::pack::{Instruction, Operator, Pack};
 use crate::kb::{Knowledge, Snapshot};
 use crate::llm::{ChatMessage, ChatModel};
 
-/// Default for the share of the model's context that an instruction's core may take.
-const CORE_SHARE: f32 = 0.25;
-
 /// The support logic over one chat model and one knowledge pack. Cheap to clone.
 #[derive(Clone)]
 pub struct Support {
@@ -32,7 +29,7 @@ struct Inner {
     chat_languages: Vec<String>,
     embedder: Embedder,
     knowledge: Knowledge,
-    core_share: Mutex<f32>,
+    core_share: f32,
     learned: RwLock<Arc<Learned>>,
     /// Held while a changed pack's filters and cores are prepared.
     learning: tokio::sync::Mutex<()>,
@@ -43,12 +40,14 @@ struct Inner {
 impl Support {
     /// Learns the pack's filters and vocabulary. Blocking; seconds.
     ///
+    /// `core_share`: the share of the model's context that an instruction's core may take (`knowledge.core_share`).
     /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
     ///
     /// # Errors
     /// The filter examples cannot be learnt, or the pack has no operator.
     pub fn new(
         settings: &SupportSettings,
+        core_share: f32,
         chat: ChatModel,
         chat_languages: &[String],
         embedder: Embedder,
@@ -68,18 +67,12 @@ impl Support {
                 chat_languages: chat_languages.to_vec(),
                 embedder,
                 knowledge,
-                core_share: Mutex::new(CORE_SHARE),
+                core_share,
                 learned: RwLock::new(learned),
                 learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
         })
-    }
-
-    /// Sets the share of the context that a core may take (`knowledge.core_share`), before the warm-up.
-    pub fn with_core_share(self, share: f32) -> Self {
-        *self.inner.core_share.lock() = share;
-        self
     }
 
     /// Computes or restores every operator's pinned core. Call at start; after that [`Self::follow_changes`] does it.
@@ -217,7 +210,7 @@ impl Inner {
         snapshot: &Snapshot,
         state_dir: &Path,
     ) -> Result<Vec<(String, usize, Duration)>, SupportError> {
-        let limit = (self.chat.context_tokens() as f32 * *self.core_share.lock()) as usize;
+        let limit = (self.chat.context_tokens() as f32 * self.core_share) as usize;
         let mut report = Vec::new();
         for (operator, version) in versions_in_use(snapshot.pack()) {
             let started = Instant::now();
@@ -229,6 +222,8 @@ impl Inner {
             let pinned = self.chat.pin(&name, prefix, state_dir).await?;
             report.push((name, pinned.tokens, started.elapsed()));
         }
+        let names: Vec<String> = report.iter().map(|(name, ..)| name.clone()).collect();
+        self.chat.keep_only(&names, state_dir).await?;
         Ok(report)
     }
 }

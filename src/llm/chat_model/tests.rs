@@ -184,6 +184,17 @@ async fn a_second_conversation_finds_the_operators_core_cached_also_after_a_rest
         let (text, _, usage) = model.generate(first).unwrap().finish().await.unwrap();
         assert!(usage.cached_tokens * 100 >= core_tokens * 95, "{} of {core_tokens}", usage.cached_tokens);
         answers.push(text);
+
+        // What is kept already costs nothing, and what nobody names any more is let go, in memory and on disk.
+        let saved = || std::fs::read_dir(state.path().join("prefixes")).unwrap().count();
+        let again = model.pin("igor", ask("?", "three").1.prompt[..core_tokens].to_vec(), state.path()).await.unwrap();
+        assert!(again.restored && model.stats().kv_blocks_pinned == core_tokens / 32);
+        model.keep_only(&["igor".into()], state.path()).await.unwrap();
+        assert_eq!((model.stats().kv_blocks_pinned, saved()), (core_tokens / 32, 1));
+        if start == 1 {
+            model.keep_only(&["olga".into()], state.path()).await.unwrap();
+            assert_eq!((model.stats().kv_blocks_pinned, saved()), (0, 0));
+        }
     }
     assert_eq!(answers[0], answers[1]);
 }
