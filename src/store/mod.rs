@@ -13,6 +13,8 @@
 
 mod append;
 pub mod care;
+#[cfg(test)]
+mod care_tests;
 mod db;
 pub mod figures;
 pub mod knowledge;
