@@ -5,7 +5,9 @@
 //! | floor | room | in one line |
 //! |---|---|---|
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
+//! | 5 | [`console`] | the console's and the widget's pages: files for browsers |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
+//! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |
 //! | 3 | [`store`] | conversations and their outcomes, in SQL |
@@ -21,6 +23,8 @@ pub mod classify;
 pub mod cli;
 pub mod compute;
 pub mod config;
+pub mod console;
+pub mod desk;
 pub mod embed;
 pub mod eval;
 pub mod kb;

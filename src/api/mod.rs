@@ -14,8 +14,12 @@ mod answer;
 mod auth;
 mod body;
 mod chat;
+mod channels;
+mod console;
 mod conversation;
+mod desk_state;
 mod embeddings;
+mod follow;
 mod health;
 mod kb_files;
 mod listen;
@@ -27,7 +31,11 @@ mod path;
 mod serve;
 mod state;
 mod stream;
+mod inbound;
 mod trace;
+mod turns;
+mod webhooks;
+mod widget;
 mod wire;
 
 use std::path::PathBuf;
@@ -74,6 +82,10 @@ pub enum Startup {
     },
     Indexing(IndexProgress),
     Indexed(IndexReport),
+    /// There is no staff yet: who opens this link becomes the first lead.
+    JoinLink {
+        url: String,
+    },
     /// An operator's core is in the prefix cache.
     Warm {
         operator: String,
@@ -122,6 +134,9 @@ fn router(state: AppState) -> Router {
         .route("/", get(page::index))
         .route("/page/about", get(page::about))
         .route("/page/{name}", get(page::file))
+        .route("/v1/channels/{name}/messages", post(channels::message))
+        .merge(console::router())
+        .merge(widget::router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn(observe::observe))

@@ -3,9 +3,12 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod channels;
 mod cli;
 mod conversations;
+mod crash;
 mod demo_evals;
+mod desk;
 mod disconnect;
 mod embeddings;
 mod errors;
@@ -20,3 +23,4 @@ mod raw_chat;
 mod server;
 mod streaming;
 mod support_chat;
+mod widget;
