@@ -4,9 +4,12 @@
 
 mod async_openai_client;
 mod browser;
+mod channels;
 mod cli;
 mod conversations;
+mod crash;
 mod demo_evals;
+mod desk;
 mod disconnect;
 mod embeddings;
 mod errors;
@@ -22,3 +25,4 @@ mod raw_chat;
 mod server;
 mod streaming;
 mod support_chat;
+mod widget;
