@@ -49,6 +49,12 @@ struct Options {
     /// Measure the machine's limits instead: int8 multiply-adds and bytes read a second
     #[arg(long)]
     limits: bool,
+    /// Only predict: the best next token after each token of this text, and its perplexity
+    #[arg(long)]
+    predict: Option<PathBuf>,
+    /// Tokens of that text
+    #[arg(long, default_value_t = 2000)]
+    predict_tokens: usize,
     /// Given by `cargo bench`
     #[arg(long, hide = true)]
     bench: bool,
@@ -95,7 +101,36 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             .report(json!({"what": "limits", "int8_gmac_s": int8.round(), "read_gb_s": (read * 10.0).round() / 10.0}));
         return Ok(());
     }
-    Ok(measure(&options)?)
+    match &options.predict {
+        Some(text) => predict(&options, &std::fs::read_to_string(text)?)?,
+        None => measure(&options)?,
+    }
+    Ok(())
+}
+
+/// The best next token after each of a text's first tokens, and their perplexity, read in the engine's steps.
+fn predict(options: &Options, text: &str) -> Result<(), ModelError> {
+    let settings = options.settings();
+    let mut tokens = ChatTokenizer::from_gguf(&options.model())?.encode(text, false)?;
+    tokens.truncate(options.predict_tokens);
+    let mut decoder = Decoder::load(&options.model(), &settings)?;
+    let (vocab, blocks) = (decoder.vocab(), table(0, tokens.len()));
+    let (mut top, mut loss) = (Vec::new(), 0.0);
+    for chunk in tokens.chunks(settings.step_tokens) {
+        let start = top.len();
+        let step = StepSequence { tokens: chunk, start, blocks: &blocks, logits: WantLogits::All };
+        for row in decoder.step(&[step])?[0].chunks(vocab) {
+            let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
+            top.push(best);
+            if let Some(next) = tokens.get(top.len()) {
+                let total: f64 = row.iter().map(|x| ((*x - row[best]) as f64).exp()).sum();
+                loss += total.ln() + (row[best] - row[*next as usize]) as f64;
+            }
+        }
+    }
+    let perplexity = (loss / (tokens.len() as f64 - 1.0)).exp();
+    options.report(json!({"what": "predict", "top": top, "perplexity": perplexity}));
+    Ok(())
 }
 
 fn measure(options: &Options) -> Result<(), ModelError> {

@@ -116,6 +116,9 @@ pub struct ModelSettings {
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
     pub embed: String,
+    /// A cross-encoder that orders what a search found, and answers `/v1/rerank`: a name from `models/catalog.toml`, or a
+    /// path to a folder with safetensors. Empty: none.
+    pub rerank: String,
     /// Languages (ISO 639-1) that the chat model writes well. Empty: taken from the catalog, else English.
     pub chat_languages: Vec<String>,
     /// Languages that the embedding model reads well. Empty: taken from the catalog, else English.
@@ -164,8 +167,24 @@ pub struct KnowledgeSettings {
     pub watch: bool,
     /// Longest chunk, in characters of text.
     pub chunk_chars: usize,
-    /// Largest file that is read, in bytes.
+    /// Largest text file or image that is read, in bytes.
     pub max_file_bytes: u64,
+    /// Largest document of another format (HTML, PDF, DOCX, workbook, CSV, ZIP) that is read, in bytes.
+    pub max_document_bytes: u64,
+    /// Most text taken from one document, in bytes.
+    pub max_document_text_bytes: usize,
+    /// Most pages read of one PDF.
+    pub max_document_pages: usize,
+    /// Most rows read of one workbook or CSV file.
+    pub max_document_rows: usize,
+    /// Longest time that one document may take, in seconds.
+    pub document_timeout_s: u64,
+    /// Memory that the reading of one document may take, in MiB.
+    pub document_memory_mib: u64,
+    /// Most files in one ZIP.
+    pub max_archive_files: usize,
+    /// Most bytes unpacked from one ZIP (or DOCX).
+    pub max_archive_bytes: u64,
     /// Most files in a pack.
     pub max_files: usize,
     /// Most of the chat model's context that an instruction's core may take (0..1).
@@ -366,6 +385,7 @@ impl Default for ModelSettings {
             catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
+            rerank: String::new(),
             chat_languages: Vec::new(),
             embed_languages: Vec::new(),
         }
@@ -375,8 +395,7 @@ impl Default for ModelSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
-            // Until the native backend has been measured beside llama.cpp on a quiet machine, exact products are the default.
-            backend: "candle".into(),
+            backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
             context_tokens: 0,
@@ -398,6 +417,14 @@ impl Default for KnowledgeSettings {
             watch: true,
             chunk_chars: 1200,
             max_file_bytes: 8 << 20,
+            max_document_bytes: 64 << 20,
+            max_document_text_bytes: 16 << 20,
+            max_document_pages: 5000,
+            max_document_rows: 20_000,
+            document_timeout_s: 60,
+            document_memory_mib: 1024,
+            max_archive_files: 10_000,
+            max_archive_bytes: 512 << 20,
             max_files: 50_000,
             core_share: 0.25,
         }

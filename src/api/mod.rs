@@ -66,6 +66,8 @@ pub struct ModelFile {
 pub struct ModelFiles {
     pub chat: ModelFile,
     pub embed: ModelFile,
+    /// A cross-encoder, where one is set.
+    pub rerank: Option<ModelFile>,
 }
 
 /// How far a starting server is; for a progress bar and the line that names its address.

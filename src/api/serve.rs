@@ -16,8 +16,8 @@ use crate::config::{RetentionSettings, Settings};
 use crate::desk;
 use crate::desk::knowledge::Curator;
 use crate::desk::Teams;
-use crate::embed::Embedder;
-use crate::kb::{Knowledge, WatchGuard};
+use crate::embed::{Embedder, Reranker};
+use crate::kb::{self, Knowledge, WatchGuard};
 use crate::llm::ChatModel;
 use crate::store::{StateLock, Store};
 use crate::support::Support;
@@ -176,7 +176,9 @@ fn load_blocking(settings: &Settings, models: &ModelFiles, report: &Report) -> B
     (report.lock())(Startup::Models { chat_ms, embed_ms: ms(began.elapsed()) });
     let mut progress = |progress| (report.lock())(Startup::Indexing(progress));
     let state_dir = &settings.store.state_dir;
-    let (knowledge, indexed) = Knowledge::open(&settings.knowledge, state_dir, embedder.clone(), &mut progress)?;
+    let reranker = models.rerank.as_ref().map(|model| Reranker::load(&model.id, &model.path)).transpose()?;
+    let readers = kb::Models { embedder: embedder.clone(), reranker };
+    let (knowledge, indexed) = Knowledge::open(&settings.knowledge, state_dir, readers, &mut progress)?;
     (report.lock())(Startup::Indexed(indexed));
     let guard = match settings.knowledge.watch {
         true => watch(&knowledge),

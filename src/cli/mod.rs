@@ -11,9 +11,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use crate::kb::documents;
 use crate::telemetry::{self, LogFormat};
 
 mod ask;
+mod bundle;
 mod backup;
 pub mod catalog;
 mod doctor;
@@ -66,6 +68,11 @@ enum Command {
     Forget(forget::ForgetArgs),
     /// List, fetch and check model files
     Models(models::ModelsArgs),
+    /// Read one document from stdin, for the process that started this one
+    #[command(name = documents::COMMAND, hide = true)]
+    ReadDocument { request: String },
+    /// Pack program, models, knowledge and licences into one archive that installs without a network
+    Bundle(bundle::BundleArgs),
     /// Look at this machine, the models, the pack and the port: what is fine, what is not, what to do
     Doctor(doctor::DoctorArgs),
 }
@@ -143,6 +150,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Command::ReadDocument { request } = &cli.command {
+        documents::answer_parent(request).map_err(anyhow::Error::msg)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // On Linux the program itself, also where its file was replaced while it runs.
+    let own = PathBuf::from("/proc/self/exe");
+    if let Some(program) = Some(own).filter(|own| own.exists()).or_else(|| std::env::current_exe().ok()) {
+        documents::read_in_children(program);
+    }
     cli.settings.start_logging(!matches!(cli.command, Command::Serve(_)))?;
     // `doctor` reports faulty settings itself, beside all else.
     if let Command::Doctor(args) = &cli.command {
@@ -155,6 +171,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&settings, args),
         Command::Index(args) => index::run(&settings, args),
         Command::Eval(args) => eval::run(&settings, args),
+        Command::Bundle(args) => bundle::run(&settings, args),
         Command::Promote(args) => versions::promote(&settings, args),
         Command::Learn(args) => learn::run(&settings, args),
         Command::Kb(args) => kb::run(&settings, args),
@@ -162,7 +179,7 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Restore(args) => backup::restore(&settings, args),
         Command::Forget(args) => forget::run(&settings, args),
         Command::Models(args) => models::run(&settings, args),
-        Command::Doctor(_) => unreachable!("handled above"),
+        Command::Doctor(_) | Command::ReadDocument { .. } => unreachable!("handled above"),
     }
 }
 

@@ -82,8 +82,14 @@ pub fn compare(settings: &Settings, wanted: &Wanted<'_>) -> anyhow::Result<Compa
         let opened = Knowledge::open_adjusted(&settings.knowledge, &state, embedder.clone(), progress, &serve_alone);
         bar.finish_and_clear();
         let (knowledge, _) = opened?;
-        let support =
-            Support::new(&settings.support, chat.clone(), &models.chat.languages, embedder.clone(), knowledge)?;
+        let support = Support::new(
+            &settings.support,
+            settings.knowledge.core_share,
+            chat.clone(),
+            &models.chat.languages,
+            embedder.clone(),
+            knowledge,
+        )?;
         let bar = show::row_bar();
         bar.set_message(format!("{}/{version}", wanted.operator));
         bar.set_length(wanted.dialogues.len() as u64);

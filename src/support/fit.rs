@@ -58,9 +58,17 @@ impl Findings {
         let best = |c: &[Candidate]| c.first().map_or(0.0, |c| c.fit);
         best(&self.questions).max(best(&self.articles)).max(place)
     }
-}
 
-impl Findings {
+    /// The best question or page.
+    pub fn best(&self) -> Option<&Candidate> {
+        self.questions.first().into_iter().chain(self.articles.first()).max_by(|a, b| a.fit.total_cmp(&b.fit))
+    }
+
+    /// The fit of a chunk; 0 where it was not found.
+    pub fn fit_of(&self, id: &str) -> f32 {
+        self.questions.iter().chain(&self.articles).find(|c| c.chunk.id == id).map_or(0.0, |c| c.fit)
+    }
+
     /// Takes over what fits a part of the message better than the whole.
     pub fn merge(&mut self, part: Findings) {
         fn take(into: &mut Vec<Candidate>, from: Vec<Candidate>) {

@@ -103,10 +103,19 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     clock.lap("read");
 
     let operator = route(request, pack, &conversation, false)?.0;
-    let query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
+    let mut query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
     let vectors = vectors(&query, &conversation.message, tools.embedder)?;
     clock.lap("embed");
-    let (passages, mut findings) = search(&query, vectors.first(), operator, tools)?;
+    let (mut passages, mut findings) = search(&query, vectors.first(), operator, tools)?;
+    if query.follows_up
+        && let Some(alone) = retrieve::alone(&conversation, &tools.learned.lexicon, &pack.company)
+    {
+        let (own, found) = search(&alone, vectors.last(), operator, tools)?;
+        (query, findings) = retrieve::better((query, findings), (alone, found));
+        if !query.follows_up {
+            passages = own;
+        }
+    }
     for part in parts_of(&query, &conversation) {
         let asked = Conversation { message: part, lang: conversation.lang.clone(), ..Conversation::default() };
         let query = retrieve::query(&asked, &tools.learned.lexicon, &pack.company);

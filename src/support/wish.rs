@@ -8,7 +8,7 @@ use super::rules::without_quotations;
 use super::text::{self, has_any};
 
 /// Learnt probability below which the rules are not believed.
-const SURELY_NOT: f32 = 0.2;
+const SURELY_NOT: f32 = 0.35;
 
 /// What a message says about talking to a person.
 #[derive(Debug, Clone, PartialEq)]

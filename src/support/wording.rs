@@ -9,7 +9,7 @@ use super::fit::Candidate;
 use super::prompt::{self, Budgets};
 use super::retrieve::Query;
 use super::turn::{Plan, Planner, Writing};
-use super::{Source, SupportError, tone};
+use super::{Source, SupportError, quarantine, tone};
 use crate::kb::{Asset, Chunk, Passage, SearchQuery, SourceKind};
 use crate::llm::SamplingParams;
 
@@ -69,9 +69,16 @@ impl Planner<'_> {
             passage_tokens: self.tools.settings.passage_tokens,
             history_tokens: self.tools.settings.history_tokens,
         };
+        // A page that the customer pasted is data as ours are: its orders reach neither the prompt nor the sources.
+        let attacks = self.tools.learned.filters.attacks();
+        let mut conversation = self.conversation.clone();
+        conversation.message = quarantine::honest(&conversation.message, attacks);
+        for (question, _) in &mut conversation.earlier {
+            *question = quarantine::honest(question, attacks);
+        }
         let grounding = prompt::build(
             instruction,
-            &self.conversation,
+            &conversation,
             &candidates,
             &own,
             budgets,
@@ -81,7 +88,7 @@ impl Planner<'_> {
         let sources = Sources::new(
             &grounding.texts,
             &self.conversation.context,
-            &query.text,
+            &quarantine::honest(&query.text, attacks),
             &instruction.core,
             &self.conversation.lang,
         );

@@ -46,17 +46,35 @@ impl Server {
         server
     }
 
+    /// The same with further files (path from the server's folder, text), pages of its pack for instance.
+    pub fn start_with(settings: &str, files: &[(String, String)]) -> Server {
+        let dir = Self::folder("tests/packs/mini", settings);
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file is written");
+        }
+        let server = Self::spawn_in(dir, &["--port", "0"]);
+        server.wait_for("ready after");
+        server
+    }
+
     /// A server that is listening but may still be loading.
     pub fn spawn(settings: &str) -> Server {
-        Self::spawn_with("tests/packs/mini", settings)
+        Self::spawn_in(Self::folder("tests/packs/mini", settings), &["--port", "0"])
     }
 
     /// The same with another pack of this repository.
     pub fn spawn_with(pack: &str, settings: &str) -> Server {
+        Self::spawn_in(Self::folder(pack, settings), &["--port", "0"])
+    }
+
+    /// A folder with a pack and these settings.
+    fn folder(pack: &str, settings: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
         copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
-        Self::spawn_in(dir, &["--port", "0"])
+        dir
     }
 
     fn spawn_in(dir: tempfile::TempDir, args: &[&str]) -> Server {

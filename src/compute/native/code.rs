@@ -57,12 +57,23 @@ pub(super) trait Code: 'static {
 unsafe fn nibbles<T: Tile>(quants: *const u8) -> [T::Bytes; 8] {
     // SAFETY: passed on from the caller: 256 bytes of quants.
     unsafe {
-        let all: [T::Bytes; 4] = std::array::from_fn(|j| T::bytes(quants.add(j * STEP)));
-        std::array::from_fn(|s| match s {
-            0..4 => T::shifted::<0>(all[s], 0x0f),
-            _ => T::shifted::<-4>(all[s - 4], 0x0f),
-        })
+        let mut steps = [T::bytes(quants); 8];
+        for s in 0..4 {
+            let both = T::bytes(quants.add(s * STEP));
+            steps[s] = T::shifted::<0>(both, 0x0f);
+            steps[s + 4] = T::shifted::<-4>(both, 0x0f);
+        }
+        steps
     }
+}
+
+#[inline(always)]
+unsafe fn all_or<T: Tile>(mut low: [T::Bytes; 8], high: [T::Bytes; 8]) -> [T::Bytes; 8] {
+    for s in 0..8 {
+        // SAFETY: passed on from the caller.
+        low[s] = unsafe { T::or(low[s], high[s]) };
+    }
+    low
 }
 
 /// Adds the fifth bits: bit `s` of each byte belongs to step `s`.
@@ -81,7 +92,7 @@ unsafe fn with_fifth_bits<T: Tile>(low: [T::Bytes; 8], plane: *const u8) -> [T::
             T::shifted::<-2>(bits, 0x10),
             T::shifted::<-3>(bits, 0x10),
         ];
-        std::array::from_fn(|s| T::or(low[s], high[s]))
+        all_or::<T>(low, high)
     }
 }
 
@@ -101,14 +112,20 @@ unsafe fn with_two_high_bits<T: Tile>(low: [T::Bytes; 8], plane: *const u8) -> [
             T::shifted::<0>(b, 0x30),
             T::shifted::<-2>(b, 0x30),
         ];
-        std::array::from_fn(|s| T::or(low[s], high[s]))
+        all_or::<T>(low, high)
     }
 }
 
 #[inline(always)]
 unsafe fn whole_bytes<T: Tile>(quants: *const u8) -> [T::Bytes; 8] {
     // SAFETY: passed on from the caller: 512 bytes.
-    unsafe { std::array::from_fn(|s| T::bytes(quants.add(s * STEP))) }
+    unsafe {
+        let mut steps = [T::bytes(quants); 8];
+        for s in 1..8 {
+            steps[s] = T::bytes(quants.add(s * STEP));
+        }
+        steps
+    }
 }
 
 #[inline(always)]

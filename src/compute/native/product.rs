@@ -306,8 +306,10 @@ unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
                     let mut dots = [[T::zero(); R]; C];
                     for step in half * (8 / F::HALVES)..(half + 1) * (8 / F::HALVES) {
                         let bytes = job.bytes.add((at * 8 + step) * STEP);
-                        let weights: [T::Bytes; C] =
-                            std::array::from_fn(|c| T::bytes(bytes.add(c * STRETCH * 8 * STEP)));
+                        let mut weights = [T::bytes(bytes); C];
+                        for c in 1..C {
+                            weights[c] = T::bytes(bytes.add(c * STRETCH * 8 * STEP));
+                        }
                         for r in 0..R {
                             let from = activations.add(r * width + block * BLOCK + 4 * step);
                             for c in 0..C {

@@ -231,8 +231,10 @@ unsafe fn mix<L: Lanes, S: Stored, const R: usize>(
     unsafe {
         while column < width {
             let to = sums.as_mut_ptr().add(column);
-            let mut now: [[L; 2]; R] =
-                std::array::from_fn(|r| [L::load(to.add(r * width)), L::load(to.add(r * width + L::N))]);
+            let mut now = [[L::splat(0.0); 2]; R];
+            for r in 0..R {
+                now[r] = [L::load(to.add(r * width)), L::load(to.add(r * width + L::N))];
+            }
             for t in 0..values.len() / width {
                 let v = values.as_ptr().add(t * width + column);
                 let (v0, v1) = (S::load::<L>(v), S::load::<L>(v.add(L::N)));

@@ -4,6 +4,9 @@
 //! and calls the best that this CPU has. Whatever the registers are, a tile is 16 output columns wide, and 64 bytes of
 //! weights are one *step*: four consecutive inputs of each column, `[column][4]`. So packed weights lie the same way
 //! everywhere, and [`Scalar`] is the twin that the others are tested against.
+//!
+//! Kernels write loops, not closures (`from_fn`, `map`): a closure is a function without the kernel's instruction set, and
+//! where the compiler does not inline it, every vector operation within becomes a call.
 
 #[cfg(target_arch = "aarch64")]
 pub(super) mod neon;

@@ -153,6 +153,39 @@ mod pairs {
     }
 
     #[inline(always)]
+    pub(super) unsafe fn shifted<const LEFT: i32>(x: __m256i, mask: u8) -> __m256i {
+        unsafe {
+            let x = match LEFT {
+                1 => _mm256_slli_epi16::<1>(x),
+                2 => _mm256_slli_epi16::<2>(x),
+                3 => _mm256_slli_epi16::<3>(x),
+                4 => _mm256_slli_epi16::<4>(x),
+                -1 => _mm256_srli_epi16::<1>(x),
+                -2 => _mm256_srli_epi16::<2>(x),
+                -3 => _mm256_srli_epi16::<3>(x),
+                -4 => _mm256_srli_epi16::<4>(x),
+                _ => x,
+            };
+            _mm256_and_si256(x, _mm256_set1_epi8(mask as i8))
+        }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn halves(from: *const u8) -> __m256 {
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn unsigned(from: *const u8) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
+    pub(super) unsafe fn signed(from: *const u8) -> __m256 {
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))) }
+    }
+
+    #[inline(always)]
     pub(super) unsafe fn half(x: f32) -> f32 {
         unsafe { _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(_mm_set_ss(x)))) }
     }
@@ -160,15 +193,19 @@ mod pairs {
     #[inline(always)]
     pub(super) unsafe fn round(from: *const f32, to: *mut i8) -> Rounded {
         unsafe {
-            let x: [__m256; 4] = std::array::from_fn(|i| _mm256_loadu_ps(from.add(8 * i)));
             let sign = _mm256_set1_ps(-0.0);
-            let m = x.map(|x| _mm256_andnot_ps(sign, x));
-            let m = _mm256_max_ps(_mm256_max_ps(m[0], m[1]), _mm256_max_ps(m[2], m[3]));
+            let mut m = _mm256_setzero_ps();
+            for i in 0..4 {
+                m = _mm256_max_ps(m, _mm256_andnot_ps(sign, _mm256_loadu_ps(from.add(8 * i))));
+            }
             let m = _mm_max_ps(_mm256_castps256_ps128(m), _mm256_extractf128_ps::<1>(m));
             let m = _mm_max_ps(m, _mm_movehl_ps(m, m));
             let largest = _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps::<1>(m, m)));
             let inverse = _mm256_set1_ps(if largest == 0.0 { 0.0 } else { 127.0 / largest });
-            let i = x.map(|x| _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse)));
+            let mut i = [_mm256_setzero_si256(); 4];
+            for k in 0..4 {
+                i[k] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(from.add(8 * k)), inverse));
+            }
             let words = [_mm256_packs_epi32(i[0], i[1]), _mm256_packs_epi32(i[2], i[3])];
             let bytes = _mm256_packs_epi16(words[0], words[1]);
             // Packing works in halves: put the fours back in order.
@@ -215,7 +252,7 @@ macro_rules! two_halves {
             }
             #[inline(always)]
             unsafe fn floats(x: Self::Ints) -> Self::Floats {
-                unsafe { x.map(|x| _mm256_cvtepi32_ps(x)) }
+                unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
             }
             #[inline(always)]
             unsafe fn splat(x: f32) -> Self::Floats {
@@ -227,7 +264,7 @@ macro_rules! two_halves {
             }
             #[inline(always)]
             unsafe fn load_halves(from: *const u8) -> Self::Floats {
-                unsafe { [from, from.add(16)].map(|from| _mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+                unsafe { [pairs::halves(from), pairs::halves(from.add(16))] }
             }
             #[inline(always)]
             unsafe fn half(x: f32) -> f32 {
@@ -235,17 +272,11 @@ macro_rules! two_halves {
             }
             #[inline(always)]
             unsafe fn load_unsigned(from: *const u8) -> Self::Floats {
-                unsafe {
-                    [from, from.add(8)]
-                        .map(|from| _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast()))))
-                }
+                unsafe { [pairs::unsigned(from), pairs::unsigned(from.add(8))] }
             }
             #[inline(always)]
             unsafe fn load_signed(from: *const u8) -> Self::Floats {
-                unsafe {
-                    [from, from.add(8)]
-                        .map(|from| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast()))))
-                }
+                unsafe { [pairs::signed(from), pairs::signed(from.add(8))] }
             }
             #[inline(always)]
             unsafe fn store(x: Self::Floats, to: *mut f32) {
@@ -275,22 +306,7 @@ macro_rules! two_halves {
             }
             #[inline(always)]
             unsafe fn shifted<const LEFT: i32>(x: Self::Bytes, mask: u8) -> Self::Bytes {
-                unsafe {
-                    x.map(|x| {
-                        let x = match LEFT {
-                            1 => _mm256_slli_epi16::<1>(x),
-                            2 => _mm256_slli_epi16::<2>(x),
-                            3 => _mm256_slli_epi16::<3>(x),
-                            4 => _mm256_slli_epi16::<4>(x),
-                            -1 => _mm256_srli_epi16::<1>(x),
-                            -2 => _mm256_srli_epi16::<2>(x),
-                            -3 => _mm256_srli_epi16::<3>(x),
-                            -4 => _mm256_srli_epi16::<4>(x),
-                            _ => x,
-                        };
-                        _mm256_and_si256(x, _mm256_set1_epi8(mask as i8))
-                    })
-                }
+                unsafe { [pairs::shifted::<LEFT>(x[0], mask), pairs::shifted::<LEFT>(x[1], mask)] }
             }
             #[inline(always)]
             unsafe fn or(a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
