@@ -139,11 +139,10 @@ class User:
 
 
 def say(frame, text):
-    """Writes a message in the chat and waits until it is answered; gives the answers' texts that came."""
+    """Writes a message in the chat and waits until it is answered; gives the texts that came as answers."""
     before = frame.locator(".say-bot").count()
     frame.fill("#text", text)
     frame.press("#text", "Enter")
-    frame.wait_for_function("(before) => document.querySelectorAll('.say-bot footer').length + 1 > before", arg=before)
     frame.wait_for_function(
         "() => !document.querySelector('[aria-busy]') && ![...document.querySelectorAll('.note')].some((note) => note.textContent)"
     )
