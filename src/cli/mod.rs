@@ -15,8 +15,8 @@ use crate::kb::documents;
 use crate::telemetry::{self, LogFormat};
 
 mod ask;
-mod bundle;
 mod backup;
+mod bundle;
 pub mod catalog;
 mod doctor;
 mod eval;
@@ -214,7 +214,10 @@ mod tests {
         let settings = serde_json::to_value(Settings::default()).unwrap();
         for (section, fields) in settings.as_object().unwrap() {
             for field in fields.as_object().unwrap().keys() {
-                assert!(readme.contains(&format!("| `{section}.{field}` |")), "{section}.{field} is in neither README.md nor docs/desk.md");
+                assert!(
+                    readme.contains(&format!("| `{section}.{field}` |")),
+                    "{section}.{field} is in neither README.md nor docs/desk.md"
+                );
             }
         }
     }
