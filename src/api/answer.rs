@@ -10,8 +10,8 @@ use super::conversation::{self, Place};
 use super::state::{Admission, AppState};
 use super::wire::error::ApiError;
 use super::wire::support::{finish_reason, handoff_call, support_of};
-use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
 use crate::desk::notice;
+use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
 use crate::store::{Beside, NewHandoff, StoreError, TurnRecord};
 use crate::support::{Action, TurnEvent, TurnOutcome, TurnStream};
 use crate::telemetry::name;
@@ -295,7 +295,11 @@ impl SupportTurn {
             transcript.push(crate::llm::ChatMessage { role: "assistant".into(), content: self.text.clone() });
             conversation::chain_hash(&transcript)
         });
-        let sources = outcome.sources.iter().map(|s| json!({"id": s.id, "score": s.score, "title": s.title, "url": s.url})).collect();
+        let sources = outcome
+            .sources
+            .iter()
+            .map(|s| json!({"id": s.id, "score": s.score, "title": s.title, "url": s.url}))
+            .collect();
         TurnRecord {
             id: self.turn_id.clone(),
             conversation,

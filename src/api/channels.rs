@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 use super::auth::{Principal, Scope};
 use super::body::JsonBody;
 use super::console::{typed, words};
+use super::inbound;
 use super::path::PathText;
 use super::state::AppState;
 use super::wire::error::ApiError;
-use super::inbound;
 use crate::store::Inbound;
 
 /// Longest id of a message or a customer, in characters.

@@ -56,7 +56,10 @@ impl DeskState {
     pub fn stream(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         self.streams.clone().try_acquire_owned().map_err(|_| {
             let message = "too many event streams are open (desk.event_streams)";
-            ApiError { retry_after_s: Some(10), ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message) }
+            ApiError {
+                retry_after_s: Some(10),
+                ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_streams", message)
+            }
         })
     }
 }

@@ -29,9 +29,10 @@ impl Pieces {
     async fn next(&mut self) -> Piece {
         match self {
             Pieces::Answer(answer) => answer.next().await,
-            Pieces::Elsewhere(pieces) => pieces.recv().await.unwrap_or_else(|| {
-                Piece::Failed(ApiError::internal("the answer broke off; it will be tried again"))
-            }),
+            Pieces::Elsewhere(pieces) => pieces
+                .recv()
+                .await
+                .unwrap_or_else(|| Piece::Failed(ApiError::internal("the answer broke off; it will be tried again"))),
         }
     }
 }

@@ -52,7 +52,8 @@ impl Webhooks {
                 return Err(format!("{place}: a name is lowercase letters, digits, `-` and `_`, at most 60"));
             }
             let url = reqwest::Url::parse(url).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
-            let url = url.ok_or_else(|| format!("{place}: url must be an address like \"https://bridge.example/hook\""))?;
+            let url =
+                url.ok_or_else(|| format!("{place}: url must be an address like \"https://bridge.example/hook\""))?;
             let secret = Secret::read(secret).map_err(|reason| format!("{place}: {reason}"))?;
             if let Some(event) = events.iter().find(|event| !EVENTS.contains(&event.as_str())) {
                 return Err(format!("{place}: there is no event {event:?}; there are: {}", EVENTS.join(", ")));
@@ -127,8 +128,7 @@ async fn relay_some(loaded: &Loaded, endpoints: &[Endpoint], first: bool) -> Res
     let mut deliveries = Vec::new();
     for change in &changes {
         for event in events_of(store, change).await? {
-            let wanting =
-                endpoints.iter().filter(|e| e.wants(event.kind, event.channel.as_deref(), event.to_customer));
+            let wanting = endpoints.iter().filter(|e| e.wants(event.kind, event.channel.as_deref(), event.to_customer));
             deliveries.extend(wanting.map(|endpoint| NewDelivery {
                 endpoint: endpoint.name.clone(),
                 kind: event.kind.into(),

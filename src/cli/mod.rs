@@ -214,7 +214,10 @@ mod tests {
         let settings = serde_json::to_value(Settings::default()).unwrap();
         for (section, fields) in settings.as_object().unwrap() {
             for field in fields.as_object().unwrap().keys() {
-                assert!(readme.contains(&format!("| `{section}.{field}` |")), "{section}.{field} is in neither README.md nor docs/desk.md");
+                assert!(
+                    readme.contains(&format!("| `{section}.{field}` |")),
+                    "{section}.{field} is in neither README.md nor docs/desk.md"
+                );
             }
         }
     }

@@ -9,7 +9,9 @@ pub type Opening = Option<DateTime<Tz>>;
 /// After a handoff's own sentence, where the team is not at work.
 pub fn out_of_hours(lang: &str, opening: &Opening) -> String {
     match (lang, opening) {
-        ("ru", Some(at)) => format!("Сейчас нерабочее время. Сотрудник ответит, когда мы откроемся: {}.", time(lang, at)),
+        ("ru", Some(at)) => {
+            format!("Сейчас нерабочее время. Сотрудник ответит, когда мы откроемся: {}.", time(lang, at))
+        }
         ("ru", None) => "Сейчас нерабочее время; сотрудник ответит, как только мы снова откроемся.".into(),
         (_, Some(at)) => format!("We are closed right now. A person will answer when we open: {}.", time(lang, at)),
         (_, None) => "We are closed right now; a person will answer as soon as we are open again.".into(),
@@ -53,7 +55,8 @@ pub fn closed(lang: &str) -> String {
 }
 
 fn time(lang: &str, at: &DateTime<Tz>) -> String {
-    const RU: [&str; 7] = ["в понедельник", "во вторник", "в среду", "в четверг", "в пятницу", "в субботу", "в воскресенье"];
+    const RU: [&str; 7] =
+        ["в понедельник", "во вторник", "в среду", "в четверг", "в пятницу", "в субботу", "в воскресенье"];
     const EN: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"];
     let day = at.weekday().num_days_from_monday() as usize;
     match lang {

@@ -97,7 +97,8 @@ impl Store {
         .await?;
         if self.keep_text || with_person || turn.beside.handoff.is_some() || turn.beside.inbound.is_some() {
             // A person needs a customer's words as they are; they are masked when that person is done.
-            let customer = if with_person { turn.customer_text.as_str().into() } else { self.kept(&turn.customer_text) };
+            let customer =
+                if with_person { turn.customer_text.as_str().into() } else { self.kept(&turn.customer_text) };
             sqlx::query("INSERT INTO texts (turn_id, customer, answer) VALUES ($1, $2, $3)")
                 .bind(id)
                 .bind(customer)

@@ -95,9 +95,7 @@ impl Store {
             sql.push("))");
         }
         if let Some(words) = search_words(&query.words) {
-            sql.push(
-                " AND (d.conversation_id IN (SELECT conversation_id FROM desk_search WHERE desk_search MATCH ",
-            );
+            sql.push(" AND (d.conversation_id IN (SELECT conversation_id FROM desk_search WHERE desk_search MATCH ");
             sql.push_bind(words);
             sql.push(") OR d.conversation_id = ").push_bind(query.words.trim().to_string());
             sql.push(" OR d.customer_id = ").push_bind(query.words.trim().to_string()).push(")");
@@ -116,19 +114,17 @@ impl Store {
 
     /// What waits for anybody of these teams (empty: every one), and what this person has.
     pub async fn board_counts(&self, staff: &str, teams: &[String]) -> Result<BoardCounts, StoreError> {
-        let rows: Vec<(Option<String>, i64)> = sqlx::query_as(
-            "SELECT team, COUNT(*) FROM desk WHERE owner = 'waiting' AND superseded = 0 GROUP BY team",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+        let rows: Vec<(Option<String>, i64)> =
+            sqlx::query_as("SELECT team, COUNT(*) FROM desk WHERE owner = 'waiting' AND superseded = 0 GROUP BY team")
+                .fetch_all(&self.pool)
+                .await?;
         let seen = |team: &Option<String>| teams.is_empty() || team.as_ref().is_none_or(|team| teams.contains(team));
         let waiting = rows.iter().filter(|(team, _)| seen(team)).map(|(_, count)| count).sum();
-        let mine = sqlx::query_scalar(
-            "SELECT COUNT(*) FROM desk WHERE owner = 'person' AND superseded = 0 AND staff_id = $1",
-        )
-        .bind(staff)
-        .fetch_one(&self.pool)
-        .await?;
+        let mine =
+            sqlx::query_scalar("SELECT COUNT(*) FROM desk WHERE owner = 'person' AND superseded = 0 AND staff_id = $1")
+                .bind(staff)
+                .fetch_one(&self.pool)
+                .await?;
         Ok(BoardCounts { waiting, mine })
     }
 }

@@ -46,9 +46,15 @@ pub struct DeliveryLine {
 /// How an attempt ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Attempt {
-    Delivered { status: u16 },
+    Delivered {
+        status: u16,
+    },
     /// Another one at `next_ms`; `None`: given up.
-    Failed { status: Option<u16>, error: String, next_ms: Option<i64> },
+    Failed {
+        status: Option<u16>,
+        error: String,
+        next_ms: Option<i64>,
+    },
 }
 
 impl Store {

@@ -348,7 +348,8 @@ impl Store {
             let words = format!("{}\n{}", self.kept(&turn.customer_text), self.kept(&turn.answer_text));
             search_for(tx, id, &words).await?;
         }
-        let body = json!({"from": if answered { "bot" } else { "customer" }, "turn_id": turn.id, "action": turn.action});
+        let body =
+            json!({"from": if answered { "bot" } else { "customer" }, "turn_id": turn.id, "action": turn.action});
         announce(tx, "message", Some(id), &body, now).await?;
         Ok(())
     }
@@ -401,7 +402,10 @@ impl Store {
         .await?;
         let Some(earlier) = earlier else { return Ok(None) };
         let present = present(tx, &earlier).await?;
-        sqlx::query("UPDATE desk SET superseded = 1 WHERE conversation_id = $1").bind(&earlier).execute(&mut **tx).await?;
+        sqlx::query("UPDATE desk SET superseded = 1 WHERE conversation_id = $1")
+            .bind(&earlier)
+            .execute(&mut **tx)
+            .await?;
         Ok(present)
     }
 }
@@ -439,7 +443,8 @@ impl OwnerChange<'_> {
 }
 
 pub(super) async fn present(connection: &mut SqliteConnection, id: &str) -> Result<Option<Present>, sqlx::Error> {
-    let sql = format!("SELECT {PRESENT} FROM desk d LEFT JOIN staff s ON s.id = d.staff_id WHERE d.conversation_id = $1");
+    let sql =
+        format!("SELECT {PRESENT} FROM desk d LEFT JOIN staff s ON s.id = d.staff_id WHERE d.conversation_id = $1");
     sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(connection).await
 }
 

@@ -370,7 +370,8 @@ async fn ten_thousand_conversations_are_listed_and_searched_within_200_ms() {
         report(what, started, found.len());
         assert!(!found.is_empty(), "{what}");
     }
-    let query = BoardQuery { view: View::All, limit: 51, after: Some((5_000_000, "c5000".into())), ..Default::default() };
+    let query =
+        BoardQuery { view: View::All, limit: 51, after: Some((5_000_000, "c5000".into())), ..Default::default() };
     let started = now();
     report("a page from the middle", started, store.board(&query).await.unwrap().len());
     let started = now();

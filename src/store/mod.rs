@@ -16,22 +16,22 @@
 //! PostgreSQL can take SQLite's place; what is SQLite's own stands in `db.rs`.
 
 mod append;
+mod board;
 pub mod care;
 #[cfg(test)]
 mod care_tests;
 mod db;
-pub mod figures;
-pub mod knowledge;
-mod read;
-pub mod suggestions;
-mod board;
 mod deliveries;
 mod desk;
 #[cfg(test)]
 mod desk_tests;
 mod feed;
+pub mod figures;
 mod inbound;
+pub mod knowledge;
+mod read;
 mod staff;
+pub mod suggestions;
 #[cfg(test)]
 mod tests;
 mod timeline;
@@ -39,8 +39,8 @@ mod timeline;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use db::{StateLock, Store};
 pub use board::{BoardCounts, BoardItem, BoardQuery, View};
+pub use db::{StateLock, Store};
 pub use deliveries::{Attempt, DeliveryLine, Due, NewDelivery};
 pub use desk::{Beside, NewHandoff, NewMessage, Present, Step};
 pub use feed::Change;

@@ -69,9 +69,8 @@ impl Store {
         let sql = format!("SELECT {COLUMNS}, password_hash FROM staff WHERE login = $1");
         let row: Option<(String, String, String, String, String, bool, String)> =
             sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(login).fetch_optional(&self.pool).await?;
-        Ok(row.map(|(id, login, name, role, teams, active, hash)| {
-            (member((id, login, name, role, teams, active)), hash)
-        }))
+        Ok(row
+            .map(|(id, login, name, role, teams, active, hash)| (member((id, login, name, role, teams, active)), hash)))
     }
 
     /// Makes a link. The first lead's replaces all earlier ones of its kind (`first`).
@@ -84,7 +83,9 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         if first {
-            sqlx::query("DELETE FROM join_links WHERE used_by IS NULL AND expires_ms IS NULL").execute(&mut *tx).await?;
+            sqlx::query("DELETE FROM join_links WHERE used_by IS NULL AND expires_ms IS NULL")
+                .execute(&mut *tx)
+                .await?;
         }
         sqlx::query(
             "INSERT INTO join_links (token_hash, name, role, teams, created_ms, expires_ms)

@@ -249,9 +249,11 @@ fn turn_said(row: &SqliteRow, said: &mut Vec<Said>) -> Result<(), StoreError> {
     let sources: String = row.try_get(9)?;
     let (customer, answer): (String, String) = (row.try_get(11)?, row.try_get(12)?);
     let sent_id: Option<String> = row.try_get(13)?;
+    // Clocks are set back at times; what was said first stands first.
+    let asked_ms = said.last().map_or(i64::MIN, |before| before.at_ms).max(at_ms - total_ms);
     said.push(Said {
         id: sent_id.unwrap_or_else(|| format!("{id}.customer")),
-        at_ms: at_ms - total_ms,
+        at_ms: asked_ms,
         from: "customer".into(),
         text: customer,
         staff_name: None,
@@ -263,11 +265,9 @@ fn turn_said(row: &SqliteRow, said: &mut Vec<Said>) -> Result<(), StoreError> {
         return Ok(());
     }
     let mark = match row.try_get::<Option<bool>, _>(14)? {
-        Some(wrong) => Some(Mark {
-            wrong,
-            right: row.try_get(15)?,
-            by: row.try_get::<Option<String>, _>(16)?.unwrap_or_default(),
-        }),
+        Some(wrong) => {
+            Some(Mark { wrong, right: row.try_get(15)?, by: row.try_get::<Option<String>, _>(16)?.unwrap_or_default() })
+        }
         None => None,
     };
     let turn = SaidTurn {

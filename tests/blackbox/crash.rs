@@ -163,7 +163,8 @@ async fn settle(desk: &Desk<'_>, ledger: &Acknowledged) {
             let reply = desk.try_get(&format!("/conversations/{id}")).await;
             let detail = reply.json();
             let wanted = ledger.messages.values().filter(|c| *c == id).count();
-            let said = detail["messages"].as_array().map_or(0, |m| m.iter().filter(|m| m["from"] == "customer").count());
+            let said =
+                detail["messages"].as_array().map_or(0, |m| m.iter().filter(|m| m["from"] == "customer").count());
             if reply.status == 200 && said >= wanted && detail["turns"].as_u64() >= Some(wanted as u64) {
                 break;
             }

@@ -71,7 +71,8 @@ impl<'a> Desk<'a> {
     }
 
     pub async fn post(&self, path: &str, body: Value) -> Reply {
-        let request = self.request(Method::POST, path).header("content-type", "application/json").body(body.to_string());
+        let request =
+            self.request(Method::POST, path).header("content-type", "application/json").body(body.to_string());
         self.server.send(request).await
     }
 
@@ -113,7 +114,11 @@ async fn a_handoff_is_taken_answered_and_given_back() {
     assert!(told.elapsed() < Duration::from_secs(1) && seen.contains(&id), "{seen}");
 
     let waiting = desk.get("/conversations?view=waiting").await;
-    assert_eq!((&waiting["items"][0]["id"], &waiting["items"][0]["team"]), (&json!(id), &json!("support")), "{waiting}");
+    assert_eq!(
+        (&waiting["items"][0]["id"], &waiting["items"][0]["team"]),
+        (&json!(id), &json!("support")),
+        "{waiting}"
+    );
     assert_eq!(desk.get("/me").await["counts"]["waiting"], 1);
 
     // While waiting: told once that it is a queue, then nothing; every word is kept for the desk.

@@ -81,7 +81,8 @@ async fn a_visitor_is_answered_handed_over_and_hears_a_person_live() {
     desk.done(&format!("/conversations/{id}/take"), json!({})).await;
     let seen = until(&mut events, "anna!").await;
     assert!(seen.contains("event: owner"), "{seen}");
-    desk.done(&format!("/conversations/{id}/reply"), json!({"text": "Hello <img src=x onerror=alert(1)> **you**"})).await;
+    desk.done(&format!("/conversations/{id}/reply"), json!({"text": "Hello <img src=x onerror=alert(1)> **you**"}))
+        .await;
     let seen = until(&mut events, "<strong>you").await;
     let html = seen.split("\"html\":").last().unwrap();
     assert!(!html.contains("onerror"), "{seen}");
@@ -128,8 +129,7 @@ async fn tokens_are_ours_and_visitors_do_not_see_each_other() {
 
 #[tokio::test]
 async fn a_visitor_who_floods_is_slowed_and_only_listed_sites_show_the_frame() {
-    let server =
-        Server::start("[desk]\nwidget_messages_per_minute = 2\nwidget_sites = [\"https://shop.example\"]\n");
+    let server = Server::start("[desk]\nwidget_messages_per_minute = 2\nwidget_sites = [\"https://shop.example\"]\n");
     let visitor = Visitor::new(&server).await;
     visitor.says("hello").await;
     visitor.says("hello").await;

@@ -13,9 +13,7 @@ use crate::api::body::JsonBody;
 use crate::api::desk_state::{ClientAddress, too_often};
 use crate::api::state::AppState;
 use crate::api::wire::error::ApiError;
-use crate::desk::secrets::{
-    LONGEST_PASSWORD, password_fault, password_fits, password_hash, random_token, token_hash,
-};
+use crate::desk::secrets::{LONGEST_PASSWORD, password_fault, password_fits, password_hash, random_token, token_hash};
 use crate::store::{JoinFault, StaffMember};
 
 /// Longest name or login, in characters.

@@ -12,8 +12,8 @@ use crate::api::body::JsonBody;
 use crate::api::path::{PathText, QueryOf};
 use crate::api::state::{AppState, Loaded};
 use crate::api::wire::error::ApiError;
-use crate::desk::ownership::{self, Act, ClosedAs, Holding, Owner, Refusal};
 use crate::desk::notice;
+use crate::desk::ownership::{self, Act, ClosedAs, Holding, Owner, Refusal};
 use crate::store::{BoardItem, BoardQuery, HandoffRow, NewMessage, Present, Said, Step, View};
 
 /// Most conversations on a page, and how many without a wish.
@@ -213,7 +213,11 @@ fn handoff_json(handoff: &HandoffRow, present: &Present, said: &[Said]) -> Value
     })
 }
 
-pub async fn take(State(state): State<AppState>, staff: Staff, PathText(id): PathText) -> Result<Json<Value>, ApiError> {
+pub async fn take(
+    State(state): State<AppState>,
+    staff: Staff,
+    PathText(id): PathText,
+) -> Result<Json<Value>, ApiError> {
     let name = staff.name.clone();
     let me = staff.id.clone();
     act(&state, &staff, &id, Act::Take, move |present| {

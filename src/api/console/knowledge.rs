@@ -65,9 +65,9 @@ async fn list(State(state): State<AppState>, _staff: Staff, fields: Fields) -> R
     let text = |name: &str| fields.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let number = |name: &str, otherwise: usize| match text(name) {
         None => Ok(otherwise),
-        Some(value) => {
-            value.parse().map_err(|_| ApiError::invalid(name, format!("{name} is {value:?}; it must be a whole number")))
-        }
+        Some(value) => value
+            .parse()
+            .map_err(|_| ApiError::invalid(name, format!("{name} is {value:?}; it must be a whole number"))),
     };
     let kind = text("kind");
     if let Some(kind) = kind.filter(|kind| !["faq", "article", "desk"].contains(kind)) {
@@ -128,11 +128,8 @@ async fn try_question(
     }
     let support = state.loaded()?.support.clone();
     let found = tokio::task::spawn_blocking(move || support.find(&question)).await.map_err(ApiError::internal)??;
-    let items: Vec<Value> = found
-        .iter()
-        .take(10)
-        .map(|f| json!({"id": f.id, "kind": f.kind, "title": f.title, "fit": f.fit}))
-        .collect();
+    let items: Vec<Value> =
+        found.iter().take(10).map(|f| json!({"id": f.id, "kind": f.kind, "title": f.title, "fit": f.fit})).collect();
     Ok(Json(json!({"items": items, "next": null})))
 }
 

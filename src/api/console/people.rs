@@ -72,7 +72,9 @@ pub async fn change(
             let message = "this is the last active lead; make somebody else a lead first";
             Err(ApiError::new(StatusCode::CONFLICT, "last_lead", message))
         }
-        None => Err(ApiError::new(StatusCode::NOT_FOUND, "person_not_found", format!("there is nobody with the id {id:?}"))),
+        None => {
+            Err(ApiError::new(StatusCode::NOT_FOUND, "person_not_found", format!("there is nobody with the id {id:?}")))
+        }
     }
 }
 
@@ -85,7 +87,10 @@ fn role(word: &str) -> Result<String, ApiError> {
 
 fn teams(teams: Vec<String>) -> Result<Vec<String>, ApiError> {
     if teams.len() > MOST_TEAMS {
-        return Err(ApiError::invalid("teams", format!("{} teams are too many; the most is {MOST_TEAMS}", teams.len())));
+        return Err(ApiError::invalid(
+            "teams",
+            format!("{} teams are too many; the most is {MOST_TEAMS}", teams.len()),
+        ));
     }
     teams.iter().map(|team| words("teams", team.trim(), 80)).collect()
 }

@@ -49,11 +49,7 @@ async fn accept(
     written(&state, made).await
 }
 
-async fn dismiss(
-    State(state): State<AppState>,
-    staff: Staff,
-    PathText(id): PathText,
-) -> Result<Json<Value>, ApiError> {
+async fn dismiss(State(state): State<AppState>, staff: Staff, PathText(id): PathText) -> Result<Json<Value>, ApiError> {
     state.loaded()?.curator.dismiss(&staff.name, &id).await?;
     told(&state, &id).await?;
     Ok(Json(json!({"dismissed": true})))

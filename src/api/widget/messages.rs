@@ -36,7 +36,10 @@ pub async fn message(
 ) -> Result<Response, ApiError> {
     let message: Message = typed(body)?;
     if uuid::Uuid::parse_str(&message.id).is_err() {
-        return Err(ApiError::invalid("id", "\"id\" must be a UUID of the browser's own, the same when it tries again"));
+        return Err(ApiError::invalid(
+            "id",
+            "\"id\" must be a UUID of the browser's own, the same when it tries again",
+        ));
     }
     let text = words("text", &message.text, state.settings().desk.message_chars)?;
     state.desk().visitors.attempt(&visitor.id).map_err(too_often)?;

@@ -57,7 +57,9 @@ pub fn check(settings: &DeskSettings) -> Result<(), String> {
 async fn on(state: &AppState) -> Result<(), ApiError> {
     match state.settings().desk.widget {
         true => Ok(()),
-        false => Err(ApiError { message: "the widget is switched off (desk.widget)".into(), ..super::not_found().await }),
+        false => {
+            Err(ApiError { message: "the widget is switched off (desk.widget)".into(), ..super::not_found().await })
+        }
     }
 }
 
@@ -69,7 +71,8 @@ async fn loader(State(state): State<AppState>) -> Result<Response, ApiError> {
 
 async fn frame(State(state): State<AppState>) -> Result<Response, ApiError> {
     on(&state).await?;
-    let sites: String = state.settings().desk.widget_sites.iter().map(|s| format!(" {}", s.trim_end_matches('/'))).collect();
+    let sites: String =
+        state.settings().desk.widget_sites.iter().map(|s| format!(" {}", s.trim_end_matches('/'))).collect();
     Ok(pages::guarded(console::FRAME_HTML, &state, &format!("'self'{sites}")))
 }
 

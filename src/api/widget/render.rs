@@ -9,8 +9,33 @@ use pulldown_cmark::{Options, Parser, html as cmark};
 
 /// What text needs; nothing that runs, loads or is styled.
 const TAGS: [&str; 27] = [
-    "p", "br", "strong", "em", "del", "code", "pre", "blockquote", "ul", "ol", "li", "a", "img", "h1", "h2", "h3", "h4",
-    "h5", "h6", "hr", "table", "thead", "tbody", "tr", "th", "td", "span",
+    "p",
+    "br",
+    "strong",
+    "em",
+    "del",
+    "code",
+    "pre",
+    "blockquote",
+    "ul",
+    "ol",
+    "li",
+    "a",
+    "img",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "hr",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "span",
 ];
 const IMAGES: [&str; 6] = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".svg"];
 
@@ -88,7 +113,8 @@ mod tests {
 
     #[test]
     fn the_packs_own_images_links_and_code_are_shown() {
-        let shown = html("**b** [l](https://x.example) `c`\n\n```rust\nfn\n```\n\n![i](https://help.example/kb/a/b.png)", HOME);
+        let shown =
+            html("**b** [l](https://x.example) `c`\n\n```rust\nfn\n```\n\n![i](https://help.example/kb/a/b.png)", HOME);
         assert!(shown.contains("<strong>b</strong>") && shown.contains("class=\"language-rust\""), "{shown}");
         assert!(shown.contains("rel=\"noopener noreferrer nofollow\""), "{shown}");
         assert!(shown.contains("<img src=\"https://help.example/kb/a/b.png\""), "{shown}");
