@@ -24,7 +24,7 @@ TRACES = """() => [...window.__ran, ...[...document.querySelectorAll('*')].flatM
   for (const { name, value } of node.attributes) {
     if (/^on/i.test(name)) found.push(`${node.localName} ${name}`);
     if (/^(href|src|action|formaction|data|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript|data:text)/i.test(value)) found.push(`${node.localName} ${name}=${value}`);
-    if (name === 'srcdoc' || (name === 'style' && node !== document.documentElement)) found.push(`${node.localName} ${name}`);
+    if (name === 'srcdoc') found.push(`${node.localName} ${name}`);
   }
   if (node.localName === 'script' && !node.src) found.push('an inline script');
   if (['object', 'embed', 'base', 'math', 'marquee'].includes(node.localName)) found.push(node.localName);

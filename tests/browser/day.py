@@ -77,7 +77,7 @@ def main():
 
         # She takes over and replies; the customer sees who speaks and what is said, live.
         operator.page.keyboard.press("t")
-        chat.wait_for_function("document.body.dataset.owner === 'person'")
+        chat.wait_for_function("() => document.body.dataset.owner === 'person'")
         check("Olga" in chat.locator("#speaker").inner_text(), "the customer is told who speaks")
         operator.page.locator(".talk .composer textarea").fill("Hello, this is Olga. How can I help?")
         sent = time.time() * 1000
@@ -87,8 +87,8 @@ def main():
         bots = chat.locator(".say-bot").count()
         chat.fill("#text", "Where do I change the color again?")
         chat.press("#text", "Enter")
-        operator.page.wait_for_function("[...document.querySelectorAll('.said-customer')].some((said) => said.textContent.includes('again?'))")
-        chat.wait_for_function("![...document.querySelectorAll('.note')].some((note) => note.textContent)")
+        operator.page.wait_for_function("() => [...document.querySelectorAll('.said-customer')].some((said) => said.textContent.includes('again?'))")
+        chat.wait_for_function("() => ![...document.querySelectorAll('.note')].some((note) => note.textContent)")
         check(chat.locator(".say-bot").count() == bots, "the bot is silent while a person speaks")
         customer.shot("widget-person")
         operator.shot("conversation")
@@ -97,12 +97,12 @@ def main():
         customer.context.set_offline(True)
         operator.page.locator(".talk .composer textarea").fill("Settings, Widget, Appearance.")
         operator.page.keyboard.press("Control+Enter")
-        operator.page.wait_for_function("document.querySelectorAll('.said-person').length >= 2")
+        operator.page.wait_for_function("() => document.querySelectorAll('.said-person').length >= 2")
         customer.context.set_offline(False)
-        chat.wait_for_function("[...document.querySelectorAll('.say-person')].filter((say) => say.textContent.includes('Settings, Widget')).length === 1")
+        chat.wait_for_function("() => [...document.querySelectorAll('.say-person')].filter((say) => say.textContent.includes('Settings, Widget')).length === 1")
         operator.page.click(".menu summary")
         operator.page.click(".menu-list button >> nth=0")
-        chat.wait_for_function("document.body.dataset.owner === 'closed'")
+        chat.wait_for_function("() => document.body.dataset.owner === 'closed'")
 
         # A question that the knowledge does not answer ends with a person; from her reply a suggestion is made.
         second = User(browser, base)
@@ -121,7 +121,7 @@ def main():
         asks.wait_for_selector(".say-person")
         operator.page.click(".menu summary")
         operator.page.click(".menu-list button >> nth=0")
-        asks.wait_for_function("document.body.dataset.owner === 'closed'")
+        asks.wait_for_function("() => document.body.dataset.owner === 'closed'")
         operator.open("/console/knowledge/suggestions")
         mine = operator.page.locator(".entry", has_text="Pipedrive")
         mine.first.wait_for()

@@ -45,7 +45,8 @@ export function showFigures(place) {
     if (!got || gone || mine !== asked) return;
     const [byDay, byOperator, byVersion] = got;
     offer(operator, byOperator.rows.map((row) => row.key));
-    offer(version, byVersion.rows.map((row) => row.key));
+    // A row is named operator/version; the filter asks for the version alone.
+    offer(version, byVersion.rows.map((row) => row.key.split("/").pop()));
     offer(channel, byDay.channels ?? []);
     channel.hidden = channel.options.length < 2;
     if (!byDay.total?.conversations) { body.replaceChildren(el("div", { class: "nothing tall" }, icon("figures", 34), el("strong", {}, t("noFigures")))); return; }
