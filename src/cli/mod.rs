@@ -15,8 +15,8 @@ use crate::kb::documents;
 use crate::telemetry::{self, LogFormat};
 
 mod ask;
-mod bundle;
 mod backup;
+mod bundle;
 pub mod catalog;
 mod doctor;
 mod eval;

@@ -17,8 +17,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod chunk;
-pub(crate) mod documents;
 pub mod desk;
+pub(crate) mod documents;
 mod index;
 mod language;
 mod live;
