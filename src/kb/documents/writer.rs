@@ -48,10 +48,6 @@ impl Writer {
         self.text
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
     /// The 1-based line on which the next block will begin.
     pub fn next_line(&self) -> usize {
         let lines = self.text.matches('\n').count();
