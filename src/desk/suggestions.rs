@@ -65,7 +65,7 @@ impl Curator {
     /// The database or the embedding model fails.
     pub async fn suggestions(&self) -> Result<Vec<Suggestion>, EditError> {
         let since = chrono::Utc::now().timestamp_millis() - SINCE_MS;
-        let mut unanswered = self.store.unanswered(since, MESSAGES).await?;
+        let mut unanswered = self.store.open_questions(since, MESSAGES).await?;
         // The oldest found groups, so that a group keeps its name as it grows.
         unanswered.reverse();
         let languages = self.knowledge.snapshot().pack().company.languages.clone();

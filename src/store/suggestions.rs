@@ -27,7 +27,7 @@ pub enum WhyUnanswered {
 
 impl Store {
     /// Such messages since a moment (ms), newest first, without those that a verdict covers. None where texts are not kept.
-    pub async fn unanswered(&self, since_ms: i64, limit: i64) -> Result<Vec<Unanswered>, StoreError> {
+    pub async fn open_questions(&self, since_ms: i64, limit: i64) -> Result<Vec<Unanswered>, StoreError> {
         let rows =
             sqlx::query(include_str!("suggestions.sql")).bind(since_ms).bind(limit).fetch_all(&self.pool).await?;
         rows.iter()
