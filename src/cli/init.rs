@@ -60,12 +60,22 @@ pub fn run(settings: &Settings, args: &InitArgs) -> anyhow::Result<ExitCode> {
     }
     let mut found = Documents::default();
     collect(from, Path::new(""), to, &mut found).with_context(|| from.display().to_string())?;
+    let nothing = || {
+        format!(
+            "{} has no document that can be read (.md, .txt, .html, .pdf, .docx, .xlsx, .csv, .zip)",
+            from.display()
+        )
+    };
     if found.files.is_empty() {
-        bail!("{} has no document that can be read (Markdown, text, HTML, PDF, DOCX, XLSX, CSV, ZIP)", from.display());
+        bail!(nothing());
     }
     let mut report = Report::default();
     for path in &found.files {
         copy(from, path, to, &settings.knowledge, &mut report)?;
+    }
+    if report.texts + report.documents.len() == 0 {
+        let why = report.skipped.iter().map(|(path, reason)| format!("\n  {}: {reason}", path.display()));
+        bail!("{}{}", nothing(), why.collect::<String>());
     }
     found.unread.into_iter().for_each(|path| report.skip(&path, unread_reason(&path)));
 

@@ -165,7 +165,7 @@ impl<'a> Walker<'a> {
 
     fn element(&mut self, element: ElementRef<'_>, depth: usize) {
         let name = element.value().name();
-        if SILENT.contains(&name) {
+        if SILENT.contains(&name) || element.value().classes().any(|class| GUTTERS.contains(&class)) {
             return;
         }
         if depth > MAX_DEPTH {
@@ -410,7 +410,7 @@ fn code_text(node: NodeRef<'_, Node>, code: &mut String, depth: usize) {
 /// The language of a listing, as its classes or attributes name it, on it, in it or right above it.
 fn language_of(pre: ElementRef<'_>) -> Option<String> {
     let inside = pre.children().filter_map(ElementRef::wrap).filter(|e| e.value().name() == "code");
-    let above = pre.ancestors().take(3).filter_map(ElementRef::wrap);
+    let above = pre.ancestors().take(6).filter_map(ElementRef::wrap);
     std::iter::once(pre).chain(inside).chain(above).find_map(|element| {
         let value = element.value();
         if let Some(named) = ["data-lang", "data-language"].iter().find_map(|name| value.attr(name)) {

@@ -48,10 +48,6 @@ impl Writer {
         self.text
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
-
     /// The 1-based line on which the next block will begin.
     pub fn next_line(&self) -> usize {
         let lines = self.text.matches('\n').count();
@@ -112,6 +108,7 @@ impl Writer {
 
     /// Opens an item of the list at `depth` (0 is the outermost); its blocks follow. `number`: of an ordered list.
     pub fn item(&mut self, depth: usize, number: Option<usize>) {
+        let begins = self.indents.is_empty();
         self.indents.truncate(depth);
         let marker = number.map_or("- ".to_string(), |n| format!("{n}. "));
         if self.text.len() + marker.len() > self.limit {
@@ -119,7 +116,7 @@ impl Writer {
             return;
         }
         if !self.text.is_empty() && !self.at_item {
-            self.text.push('\n');
+            self.text.push_str(if begins { "\n\n" } else { "\n" });
         }
         if self.at_item {
             // The outer item holds nothing but this list.

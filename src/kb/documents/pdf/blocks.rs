@@ -39,14 +39,21 @@ pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
     let mut largest = 0;
     let mut paragraph = Paragraph::default();
     for lines in &pages {
-        // A paragraph may go on over the page's end; its chunk belongs to where it began.
-        written.page_lines.push(out.next_line());
+        paragraph.turn_page(out);
+        // A paragraph that goes on over the page's end belongs to the page where it began.
+        let mut begun = false;
+        let mut begin = |out: &Writer| {
+            if !std::mem::replace(&mut begun, true) {
+                written.page_lines.push(out.next_line());
+            }
+        };
         let mut at = 0;
         while at < lines.len() {
             let line = &lines[at];
             let code = lines[at..].iter().take_while(|line| is_code(line)).count();
             if code > 0 && lines[at..at + code].iter().any(|line| line.is_surely_code) {
                 paragraph.end(out);
+                begin(&*out);
                 out.leave_lists(0);
                 out.code("", &code_of(&lines[at..at + code]));
                 at += code;
@@ -55,6 +62,7 @@ pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
             let rows = table_rows(&lines[at..]);
             if rows > 0 {
                 paragraph.end(out);
+                begin(&*out);
                 out.leave_lists(0);
                 let cells = |line: &Line| line.segments.iter().map(|s| escape(&s.text)).collect::<Vec<_>>();
                 out.table(&lines[at..at + rows].iter().map(cells).collect::<Vec<_>>());
@@ -63,28 +71,43 @@ pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
             }
             if let Some(level) = level_of(line, body, &levels) {
                 paragraph.end(out);
-                let same =
-                    |next: &&Line| level_of(next, body, &levels) == Some(level) && (next.size - line.size).abs() < 0.2;
-                // A heading over two or three lines.
-                let mut more = lines[at + 1..].iter().take(2).take_while(same).count();
-                while more > 0 && lines[at + more].y - lines[at + more - 1].y > 1.6 * line.size {
-                    more -= 1;
-                }
-                let text = lines[at..=at + more].iter().map(Line::text).collect::<Vec<_>>().join(" ");
+                begin(&*out);
+                let more = heading_lines(&lines[at..], body, &levels);
+                let text = lines[at..at + more].iter().map(Line::text).collect::<Vec<_>>().join(" ");
                 if level < largest || largest == 0 {
                     largest = level;
                     written.title = Some(text.clone());
                 }
                 out.heading(level, &text);
-                at += more + 1;
+                at += more;
                 continue;
             }
-            paragraph.add(line, out);
+            if paragraph.ends_before(line) {
+                paragraph.end(out);
+            }
+            if paragraph.text.is_empty() {
+                begin(&*out);
+            }
+            paragraph.add(line);
             at += 1;
+        }
+        if !begun {
+            paragraph.end(out);
+            written.page_lines.push(out.next_line());
         }
     }
     paragraph.end(out);
     written
+}
+
+/// How many lines the heading at the beginning takes: up to three.
+fn heading_lines(lines: &[Line], body: f64, levels: &[i64]) -> usize {
+    let goes_on = |pair: &[Line]| {
+        let (above, below) = (&pair[0], &pair[1]);
+        let near = (0.0..=1.6 * above.size).contains(&(below.y - above.y));
+        near && (below.size - above.size).abs() < 0.2 && level_of(below, body, levels).is_some()
+    };
+    1 + lines.windows(2).take(2).take_while(|pair| goes_on(pair)).count()
 }
 
 /// Takes away what is repeated at the edges of the pages: running titles, page numbers.
@@ -217,25 +240,34 @@ struct Paragraph {
     text: String,
     /// `Some(number)` for an item.
     item: Option<Option<usize>>,
-    /// Baseline, size and left edge of its last line.
-    last: Option<(f64, f64, f64)>,
+    /// Baseline and size of its last line on this page.
+    last: Option<(f64, f64)>,
 }
 
 impl Paragraph {
-    fn add(&mut self, line: &Line, out: &mut Writer) {
-        let text = line.text();
-        let text = text.trim();
-        let item = marker(text);
-        let parted = self.last.is_some_and(|(y, size, _)| {
-            let gap = line.y - y;
-            (step(line.size) - step(size)).abs() > 2
-                || gap > PARAGRAPH_GAP * size
-                || gap < -2.0 * size && self.is_closed()
-        });
-        if parted || item.is_some() {
+    /// On a new page distances say nothing; only an open sentence goes on.
+    fn turn_page(&mut self, out: &mut Writer) {
+        self.last = None;
+        if self.is_closed() {
             self.end(out);
         }
-        let text = match item {
+        out.leave_lists(0);
+    }
+
+    /// True where the line begins a paragraph or item of its own.
+    fn ends_before(&self, line: &Line) -> bool {
+        let far = self.last.is_some_and(|(y, size)| {
+            let gap = line.y - y;
+            let other_column = gap < -2.0 * size && self.is_closed();
+            (step(line.size) - step(size)).abs() > 2 || gap > PARAGRAPH_GAP * size || other_column
+        });
+        far || marker(line.text().trim()).is_some()
+    }
+
+    fn add(&mut self, line: &Line) {
+        let text = line.text();
+        let text = text.trim();
+        let text = match marker(text).filter(|_| self.text.is_empty()) {
             Some((number, rest)) => {
                 self.item = Some(number);
                 rest
@@ -243,7 +275,7 @@ impl Paragraph {
             None => text,
         };
         self.join(text);
-        self.last = Some((line.y, line.size, line.x0()));
+        self.last = Some((line.y, line.size));
     }
 
     /// True where the text so far ends with a sentence.
