@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::auth::Keys;
 use super::conversation::Locks;
 use super::kb_files::PublicFiles;
+use super::responses::KeptResponses;
 use super::trace::Traces;
 use super::wire::error::ApiError;
 use super::wire::messages::TranscriptLimits;
@@ -33,6 +34,7 @@ struct Inner {
     stopping: AtomicBool,
     /// Chat and embeddings requests that are being served.
     in_flight: AtomicUsize,
+    responses: KeptResponses,
 }
 
 /// Models, knowledge and database.
@@ -55,7 +57,11 @@ pub struct Loaded {
 
 impl AppState {
     pub fn new(settings: Settings, keys: Keys, public_url: String) -> Self {
+        let server = &settings.server;
+        let responses =
+            KeptResponses::new(server.max_kept_responses, server.kept_responses_mib.saturating_mul(1 << 20));
         Self(Arc::new(Inner {
+            responses,
             settings,
             keys,
             public_url,
@@ -67,6 +73,11 @@ impl AppState {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Responses that later requests may go on from.
+    pub fn responses(&self) -> &KeptResponses {
+        &self.0.responses
     }
 
     pub fn keys(&self) -> &Keys {

@@ -9,6 +9,8 @@ mod demo_evals;
 mod disconnect;
 mod embeddings;
 mod errors;
+mod forms;
+mod frameworks;
 mod hub;
 mod kb_files;
 mod keys;
