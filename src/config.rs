@@ -20,6 +20,8 @@ pub struct Settings {
     pub knowledge: KnowledgeSettings,
     pub support: SupportSettings,
     pub store: StoreSettings,
+    pub figures: FiguresSettings,
+    pub retention: RetentionSettings,
 }
 
 /// The HTTP side.
@@ -117,6 +119,9 @@ pub struct ModelSettings {
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
     pub embed: String,
+    /// A cross-encoder that orders what a search found, and answers `/v1/rerank`: a name from `models/catalog.toml`, or a
+    /// path to a folder with safetensors. Empty: none.
+    pub rerank: String,
     /// Languages (ISO 639-1) that the chat model writes well. Empty: taken from the catalog, else English.
     pub chat_languages: Vec<String>,
     /// Languages that the embedding model reads well. Empty: taken from the catalog, else English.
@@ -165,8 +170,24 @@ pub struct KnowledgeSettings {
     pub watch: bool,
     /// Longest chunk, in characters of text.
     pub chunk_chars: usize,
-    /// Largest file that is read, in bytes.
+    /// Largest text file or image that is read, in bytes.
     pub max_file_bytes: u64,
+    /// Largest document of another format (HTML, PDF, DOCX, workbook, CSV, ZIP) that is read, in bytes.
+    pub max_document_bytes: u64,
+    /// Most text taken from one document, in bytes.
+    pub max_document_text_bytes: usize,
+    /// Most pages read of one PDF.
+    pub max_document_pages: usize,
+    /// Most rows read of one workbook or CSV file.
+    pub max_document_rows: usize,
+    /// Longest time that one document may take, in seconds.
+    pub document_timeout_s: u64,
+    /// Memory that the reading of one document may take, in MiB.
+    pub document_memory_mib: u64,
+    /// Most files in one ZIP.
+    pub max_archive_files: usize,
+    /// Most bytes unpacked from one ZIP (or DOCX).
+    pub max_archive_bytes: u64,
     /// Most files in a pack.
     pub max_files: usize,
     /// Most of the chat model's context that an instruction's core may take (0..1).
@@ -201,6 +222,30 @@ pub struct StoreSettings {
     pub mask_personal: bool,
 }
 
+/// What figures need to know besides what happened.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiguresSettings {
+    /// What this machine costs in an hour, asked or not. Not set: no cost is shown.
+    pub machine_cost_per_hour: Option<f64>,
+    /// What a conversation costs when a person answers it.
+    pub person_cost_per_conversation: Option<f64>,
+    /// Shown beside costs.
+    pub currency: String,
+    /// Where days begin: minutes east of Greenwich (180 is Moscow).
+    pub utc_offset_minutes: i32,
+}
+
+/// How long what is recorded is kept. Days; 0: for ever.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Words of customers, operators and people; outcomes and figures stay.
+    pub text_days: u32,
+    /// Whole conversations with all that belongs to them.
+    pub conversation_days: u32,
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -232,6 +277,7 @@ impl Default for ModelSettings {
             catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
+            rerank: String::new(),
             chat_languages: Vec::new(),
             embed_languages: Vec::new(),
         }
@@ -263,6 +309,14 @@ impl Default for KnowledgeSettings {
             watch: true,
             chunk_chars: 1200,
             max_file_bytes: 8 << 20,
+            max_document_bytes: 64 << 20,
+            max_document_text_bytes: 16 << 20,
+            max_document_pages: 5000,
+            max_document_rows: 20_000,
+            document_timeout_s: 60,
+            document_memory_mib: 1024,
+            max_archive_files: 10_000,
+            max_archive_bytes: 512 << 20,
             max_files: 50_000,
             core_share: 0.25,
         }

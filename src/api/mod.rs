@@ -17,6 +17,7 @@ mod chat;
 mod completions;
 mod conversation;
 mod embeddings;
+mod figures;
 mod health;
 mod kb_files;
 mod listen;
@@ -63,6 +64,8 @@ pub struct ModelFile {
 pub struct ModelFiles {
     pub chat: ModelFile,
     pub embed: ModelFile,
+    /// A cross-encoder, where one is set.
+    pub rerank: Option<ModelFile>,
 }
 
 /// How far a starting server is; for a progress bar and the line that names its address.
@@ -127,6 +130,7 @@ fn router(state: AppState) -> Router {
         .route("/v1/models/{*id}", get(models::get))
         .route("/v1/support/trace/{id}", get(trace::get))
         .route("/openapi.json", get(openapi::document))
+        .route("/v1/support/figures", get(figures::get))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::render))

@@ -12,6 +12,7 @@ use super::trace::Traces;
 use super::wire::error::ApiError;
 use super::wire::messages::TranscriptLimits;
 use crate::config::Settings;
+use crate::desk::knowledge::Curator;
 use crate::embed::Embedder;
 use crate::kb::Knowledge;
 use crate::llm::ChatModel;
@@ -43,12 +44,16 @@ pub struct Loaded {
     pub embedder: Embedder,
     pub support: Support,
     pub knowledge: Knowledge,
+    /// Edits the knowledge.
+    pub curator: Curator,
     pub store: Store,
     /// One request of a conversation at a time.
     pub locks: Locks,
     pub traces: Traces,
     /// Files of the pack that customers may see.
     pub public_files: PublicFiles,
+    /// When the figures in `/metrics` were last counted.
+    pub gauges_set: parking_lot::Mutex<Option<std::time::Instant>>,
     /// Seconds since 1970.
     pub since: i64,
     /// One embedding batch of the API at a time: it is the processor's time that is scarce.

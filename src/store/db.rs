@@ -41,7 +41,9 @@ impl Store {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
+            .foreign_keys(true)
+            // What is deleted is overwritten.
+            .pragma("secure_delete", "ON");
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -74,6 +76,43 @@ impl Store {
     /// A transaction that holds the write lock from its beginning, so that what it reads is what it builds on.
     pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Says that a state directory is in use, as long as it lives.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "held, not read")] std::fs::File);
+
+impl StateLock {
+    /// Together with others: a server.
+    ///
+    /// # Errors
+    /// Somebody wants it alone, or the folder cannot be written.
+    pub fn shared(state_dir: &Path) -> Result<Self, StoreError> {
+        Self::take(state_dir, std::fs::File::try_lock_shared)
+    }
+
+    /// Alone: what replaces files under a server's feet.
+    ///
+    /// # Errors
+    /// A server uses it, or the folder cannot be written.
+    pub fn alone(state_dir: &Path) -> Result<Self, StoreError> {
+        Self::take(state_dir, std::fs::File::try_lock)
+    }
+
+    fn take(
+        state_dir: &Path,
+        lock: fn(&std::fs::File) -> Result<(), std::fs::TryLockError>,
+    ) -> Result<Self, StoreError> {
+        let path = state_dir.display().to_string();
+        let failed = |e: std::io::Error| StoreError::Open { path: path.clone(), reason: e.to_string() };
+        create_private_dir(state_dir).map_err(failed)?;
+        let file = std::fs::File::create(state_dir.join("lock")).map_err(failed)?;
+        match lock(&file) {
+            Ok(()) => Ok(Self(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(path)),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 }
 

@@ -6,19 +6,25 @@
 //! each of its requests makes a record of its own, and the hash of its transcript links that record to the turn
 //! before it (the same group). Linked records never share a state: the id that a client is given is its own alone.
 //!
+//! [`figures`] are derived from turns and events, and can be derived anew at any time.
+//!
 //! `db.rs` opens the file and runs `migrations/`, `read.rs` and `append.rs` are the queries. The SQL is plain, so that
 //! PostgreSQL can take SQLite's place; what is SQLite's own stands in `db.rs`.
 
 mod append;
+pub mod care;
 mod db;
+pub mod figures;
+pub mod knowledge;
 mod read;
+pub mod suggestions;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-pub use db::Store;
+pub use db::{StateLock, Store};
 
 /// A conversation as its turns left it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -80,6 +86,10 @@ pub struct TurnRecord {
 pub enum StoreError {
     #[error("the database {path} cannot be opened: {reason}")]
     Open { path: String, reason: String },
+    #[error("the state directory {0} is in use by another firstline")]
+    InUse(String),
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
     #[error("the database failed: {0}")]
     Sql(#[from] sqlx::Error),
 }

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::append::now_ms;
 use super::{Conversation, Store, StoreError, TurnRecord};
 
-fn turn(id: &str, key: &str, customer: &str) -> TurnRecord {
+pub(super) fn turn(id: &str, key: &str, customer: &str) -> TurnRecord {
     TurnRecord {
         conversation: Conversation {
             id: id.into(),

@@ -3,14 +3,17 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod browser;
 mod cli;
 mod conversations;
 mod demo_evals;
 mod disconnect;
+mod documents;
 mod embeddings;
 mod errors;
 mod forms;
 mod frameworks;
+mod figures;
 mod hub;
 mod kb_files;
 mod keys;

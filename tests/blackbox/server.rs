@@ -48,7 +48,7 @@ impl Server {
 
     /// The same with further files (path from the server's folder, text), pages of its pack for instance.
     pub fn start_with(settings: &str, files: &[(String, String)]) -> Server {
-        let dir = Self::folder(settings);
+        let dir = Self::folder("tests/packs/mini", settings);
         for (path, text) in files {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
@@ -61,13 +61,18 @@ impl Server {
 
     /// A server that is listening but may still be loading.
     pub fn spawn(settings: &str) -> Server {
-        Self::spawn_in(Self::folder(settings), &["--port", "0"])
+        Self::spawn_in(Self::folder("tests/packs/mini", settings), &["--port", "0"])
     }
 
-    /// A folder with the mini pack and these settings.
-    fn folder(settings: &str) -> tempfile::TempDir {
+    /// The same with another pack of this repository.
+    pub fn spawn_with(pack: &str, settings: &str) -> Server {
+        Self::spawn_in(Self::folder(pack, settings), &["--port", "0"])
+    }
+
+    /// A folder with a pack and these settings.
+    fn folder(pack: &str, settings: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packs/mini"), &dir.path().join("kb"));
+        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
         dir
     }
