@@ -61,6 +61,10 @@ pub struct ServerSettings {
     pub max_message_chars: usize,
     /// Most texts in one embeddings request.
     pub max_embedding_inputs: usize,
+    /// Most responses of `/v1/responses` kept in memory for `previous_response_id`; the oldest go first.
+    pub max_kept_responses: usize,
+    /// Memory for kept responses, in MiB.
+    pub kept_responses_mib: usize,
 }
 
 impl ServerSettings {
@@ -374,6 +378,8 @@ impl Default for ServerSettings {
             max_messages: 200,
             max_message_chars: 64_000,
             max_embedding_inputs: 2048,
+            max_kept_responses: 1000,
+            kept_responses_mib: 32,
         }
     }
 }

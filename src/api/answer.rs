@@ -7,25 +7,54 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::conversation::{self, Place};
+use super::raw::RawAnswer;
 use super::state::{Admission, AppState};
 use super::wire::error::ApiError;
 use super::wire::support::{finish_reason, handoff_call, support_of};
 use crate::desk::notice;
-use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
+use crate::llm::{TokenLogprob, Usage};
 use crate::store::{Beside, NewHandoff, StoreError, TurnRecord};
 use crate::support::{Action, TurnEvent, TurnOutcome, TurnStream};
 use crate::telemetry::name;
 
 /// A part of an answer.
 pub enum Piece {
-    Text { text: String, logprobs: Vec<TokenLogprob> },
+    Text {
+        choice: usize,
+        text: String,
+        logprobs: Vec<TokenLogprob>,
+    },
+    /// A part of the train of thought.
+    Reasoning {
+        choice: usize,
+        text: String,
+    },
+    /// A call of a tool begins.
+    Call {
+        choice: usize,
+        index: usize,
+        name: String,
+    },
+    /// A part of a call's arguments.
+    Arguments {
+        choice: usize,
+        index: usize,
+        text: String,
+    },
+    /// A choice of the bare model has ended; the others go on.
+    Ended {
+        choice: usize,
+        finish_reason: &'static str,
+        usage: Usage,
+    },
     Done(Box<Ending>),
     Failed(ApiError),
 }
 
 /// How an answer ended.
 pub struct Ending {
-    pub finish_reason: &'static str,
+    /// Of a support turn; the bare model's choices have ended before, each with its own.
+    pub finish_reason: Option<&'static str>,
     pub usage: Usage,
     /// The `support` field, and the action for its header.
     pub support: Option<(Value, Action)>,
@@ -50,7 +79,7 @@ enum End {
 }
 
 enum Source {
-    Raw(Generation),
+    Raw(Box<RawAnswer>),
     Support(Box<SupportTurn>),
 }
 
@@ -87,8 +116,8 @@ pub enum Recording {
 }
 
 impl Answer {
-    pub fn raw(state: AppState, admission: Admission, arrived: Instant, generation: Generation) -> Self {
-        Self { state, source: Source::Raw(generation), arrived, end: End::NotYet, _admission: admission }
+    pub fn raw(state: AppState, admission: Admission, arrived: Instant, raw: RawAnswer) -> Self {
+        Self { state, source: Source::Raw(Box::new(raw)), arrived, end: End::NotYet, _admission: admission }
     }
 
     pub fn support(state: AppState, admission: Admission, arrived: Instant, turn: SupportTurn) -> Self {
@@ -112,27 +141,26 @@ impl Answer {
             Err(_) => Piece::Failed(ApiError::timeout(limit.as_secs())),
         };
         match &piece {
-            Piece::Text { .. } => {}
             Piece::Done(_) => self.end = End::Done,
             Piece::Failed(_) => self.end = End::Failed,
+            _ => {}
         }
         piece
     }
 
     async fn next_of_source(&mut self) -> Piece {
         match &mut self.source {
-            Source::Raw(generation) => match generation.next().await {
-                Some(GenerationEvent::Text { text, logprobs }) => Piece::Text { text, logprobs },
-                Some(GenerationEvent::Done { reason, usage }) => {
-                    let finish_reason = match reason {
-                        FinishReason::Stop => "stop",
-                        FinishReason::Length => "length",
-                    };
-                    count_generation(&self.state, &usage, finish_reason);
-                    Piece::Done(Box::new(Ending { finish_reason, usage, support: None, tool_call: None }))
+            Source::Raw(raw) => match raw.next().await {
+                Some(piece) => {
+                    if let Piece::Ended { usage, finish_reason, .. } = &piece {
+                        count_generation(&self.state, usage, finish_reason);
+                    }
+                    piece
                 }
-                Some(GenerationEvent::Failed(error)) => Piece::Failed(error.into()),
-                None => broke_off(),
+                None => {
+                    let usage = raw.usage();
+                    Piece::Done(Box::new(Ending { finish_reason: None, usage, support: None, tool_call: None }))
+                }
             },
             Source::Support(turn) => turn.next(&self.state, self.arrived).await,
         }
@@ -171,7 +199,7 @@ impl SupportTurn {
                 Some(TurnEvent::Text(text)) => {
                     self.first_text_ms.get_or_insert(ms_since(arrived));
                     self.text.push_str(&text);
-                    return Piece::Text { text, logprobs: Vec::new() };
+                    return Piece::Text { choice: 0, text, logprobs: Vec::new() };
                 }
                 Some(TurnEvent::Promise(text)) => {
                     self.promise = Some(text);
@@ -187,7 +215,7 @@ impl SupportTurn {
             *recording = Recording::Over(kept);
         }
         match (&recording, self.promise.take()) {
-            (Recording::Over(true), Some(text)) => Piece::Text { text, logprobs: Vec::new() },
+            (Recording::Over(true), Some(text)) => Piece::Text { choice: 0, text, logprobs: Vec::new() },
             // Nobody is told of a person who does not know; nor is an accepted message answered outside the record.
             (Recording::Over(false), promise) if promise.is_some() || self.beside.inbound.is_some() => {
                 Piece::Failed(ApiError::internal("the turn could not be recorded"))
@@ -231,7 +259,7 @@ impl SupportTurn {
         let mut support = support_of(outcome, &self.place.conversation.id, self.with_trace);
         support["message_id"] = json!(self.turn_id);
         Ending {
-            finish_reason: finish_reason(outcome, tool_call.is_some()),
+            finish_reason: Some(finish_reason(outcome, tool_call.is_some())),
             usage: outcome.usage,
             support: Some((support, outcome.action)),
             tool_call,

@@ -11,7 +11,7 @@ use super::observe::Arrival;
 use super::state::{AppState, Loaded};
 use super::wire::embeddings::{EmbeddingsRequest, embedding_of, embeddings_request};
 use super::wire::error::ApiError;
-use crate::embed::Embeddings;
+use crate::embed::{Embeddings, Role};
 use crate::telemetry::name;
 
 /// Texts embedded between two looks at whether the client is still there.
@@ -55,15 +55,7 @@ async fn embed(loaded: &Loaded, request: EmbeddingsRequest) -> Result<Value, Api
     let mut texts = texts.into_iter().peekable();
     while texts.peek().is_some() {
         let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
-        let turn = loaded.embedding_turn.clone().acquire_owned().await.map_err(ApiError::internal)?;
-        let embedder = loaded.embedder.clone();
-        let work = move || {
-            // A client that leaves does not end this batch: others wait until it is really done.
-            let _turn = turn;
-            embedder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>(), role)
-        };
-        let Embeddings { vectors, tokens: read, truncated } =
-            tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??;
+        let Embeddings { vectors, tokens: read, truncated } = embed_batch(loaded, batch, role).await?;
         tokens += read.iter().sum::<usize>();
         for (vector, truncated) in vectors.iter().zip(truncated) {
             let index = data.len();
@@ -78,6 +70,43 @@ async fn embed(loaded: &Loaded, request: EmbeddingsRequest) -> Result<Value, Api
         "object": "list", "data": data, "model": model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }))
+}
+
+/// The vectors of texts that must be read whole, and their tokens; `param` names them in errors.
+///
+/// # Errors
+/// A text that is longer than the model reads.
+pub(super) async fn vectors(
+    loaded: &Loaded,
+    texts: Vec<String>,
+    role: Role,
+    param: &str,
+) -> Result<(Vec<Vec<f32>>, usize), ApiError> {
+    let (mut all, mut tokens) = (Vec::with_capacity(texts.len()), 0);
+    for batch in texts.chunks(BATCH) {
+        let Embeddings { vectors, tokens: read, truncated } = embed_batch(loaded, batch.to_vec(), role).await?;
+        tokens += read.iter().sum::<usize>();
+        if let Some(long) = truncated.iter().position(|truncated| *truncated) {
+            let place = format!("{param}[{}]", all.len() + long);
+            let message =
+                format!("{place} is longer than the {} tokens that this model reads", loaded.embedder.max_tokens());
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message).on(place));
+        }
+        all.extend(vectors);
+    }
+    Ok((all, tokens))
+}
+
+/// One batch, when its turn comes.
+async fn embed_batch(loaded: &Loaded, batch: Vec<String>, role: Role) -> Result<Embeddings, ApiError> {
+    let turn = loaded.embedding_turn.clone().acquire_owned().await.map_err(ApiError::internal)?;
+    let embedder = loaded.embedder.clone();
+    let work = move || {
+        // A client that leaves does not end this batch: others wait until it is really done.
+        let _turn = turn;
+        embedder.embed(&batch.iter().map(String::as_str).collect::<Vec<_>>(), role)
+    };
+    Ok(tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??)
 }
 
 fn too_long(index: usize, max_tokens: usize) -> ApiError {

@@ -145,7 +145,7 @@ async fn attempt(state: &AppState, message: &Inbound, listener: &mut Option<mpsc
         let done = match piece {
             Piece::Failed(error) => return failed(error, message, listener).await,
             Piece::Done(_) => true,
-            Piece::Text { .. } => false,
+            _ => false,
         };
         let gone = match listener {
             Some(sender) => sender.send(piece).await.is_err(),

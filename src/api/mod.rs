@@ -2,7 +2,7 @@
 //!
 //! A request goes one way: [`observe`] (arrival, id, count) → [`auth`] (which key, which scopes) → [`body`] (size,
 //! UTF-8, JSON) → [`wire`] (every field's type and range; what is not supported is refused by name) → the handler
-//! ([`chat`], [`embeddings`], [`models`], …) → [`answer`] (a running answer, of the bare model or of a support turn, as
+//! ([`chat`], [`completions`], [`embeddings`], [`rerank`], [`models`], …) → [`answer`] (a running answer, of the bare model or of a support turn, as
 //! one stream of pieces) → a whole JSON answer, or [`stream`] (server-sent events). Every refusal, also of an unknown
 //! path, is a [`wire::error::ApiError`] and looks the same.
 //!
@@ -15,6 +15,7 @@ mod auth;
 mod body;
 mod channels;
 mod chat;
+mod completions;
 mod console;
 mod conversation;
 mod desk_state;
@@ -28,11 +29,16 @@ mod listen;
 mod metrics;
 mod models;
 mod observe;
+mod openapi;
 mod page;
 mod path;
+mod raw;
+mod rerank;
+mod responses;
 mod serve;
 mod state;
 mod stream;
+mod tokenize;
 mod trace;
 mod turns;
 mod webhooks;
@@ -126,10 +132,16 @@ pub enum ServeError {
 fn router(state: AppState) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/completions", post(completions::completions))
+        .route("/v1/responses", post(responses::create))
+        .route("/v1/responses/{id}", get(responses::get).delete(responses::delete))
+        .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/v1/embeddings", post(embeddings::embeddings))
+        .route("/v1/rerank", post(rerank::rerank))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get))
         .route("/v1/support/trace/{id}", get(trace::get))
+        .route("/openapi.json", get(openapi::document))
         .route("/v1/support/figures", get(figures::get))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))

@@ -8,6 +8,7 @@ use super::auth::Keys;
 use super::conversation::Locks;
 use super::desk_state::DeskState;
 use super::kb_files::PublicFiles;
+use super::responses::KeptResponses;
 use super::trace::Traces;
 use super::widget::token::Signer;
 use super::wire::error::ApiError;
@@ -39,6 +40,7 @@ struct Inner {
     stopping: AtomicBool,
     /// Chat and embeddings requests that are being served.
     in_flight: AtomicUsize,
+    responses: KeptResponses,
 }
 
 /// Models, knowledge and database.
@@ -67,7 +69,11 @@ pub struct Loaded {
 
 impl AppState {
     pub fn new(settings: Settings, keys: Keys, teams: Teams, public_url: String) -> Self {
+        let server = &settings.server;
+        let responses =
+            KeptResponses::new(server.max_kept_responses, server.kept_responses_mib.saturating_mul(1 << 20));
         Self(Arc::new(Inner {
+            responses,
             desk: DeskState::new(&settings.desk),
             settings,
             keys,
@@ -81,6 +87,11 @@ impl AppState {
 
     pub fn settings(&self) -> &Settings {
         &self.0.settings
+    }
+
+    /// Responses that later requests may go on from.
+    pub fn responses(&self) -> &KeptResponses {
+        &self.0.responses
     }
 
     pub fn keys(&self) -> &Keys {

@@ -12,9 +12,11 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::answer::{Answer, Ending, Piece};
-use super::wire::completion::{Envelope, tool_call_delta};
+use super::wire::completion::{Envelope, new_call_id, tool_call, tool_call_delta};
 use super::wire::error::ApiError;
 
+/// How long a stream's head waits for the first piece: an error that comes before it has its own HTTP status.
+pub const FIRST_PIECE: Duration = Duration::from_secs(5);
 /// Pause between keep-alive comments.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
@@ -50,23 +52,27 @@ struct Streaming {
 pub fn respond(
     answer: Answer,
     first: Option<Piece>,
+    choices: usize,
     envelope: Envelope,
     include_usage: bool,
     want_logprobs: bool,
 ) -> Response {
     let pieces = Pieces::Answer(Box::new(answer));
     let streaming = Streaming { answer: Some(pieces), envelope, include_usage, want_logprobs, queue: VecDeque::new() };
-    begin(streaming, first)
+    begin(streaming, first, choices)
 }
 
 /// Streams the pieces of an answer that runs elsewhere.
 pub fn respond_pieces(pieces: mpsc::Receiver<Piece>, envelope: Envelope) -> Response {
     let answer = Some(Pieces::Elsewhere(pieces));
-    begin(Streaming { answer, envelope, include_usage: false, want_logprobs: false, queue: VecDeque::new() }, None)
+    begin(Streaming { answer, envelope, include_usage: false, want_logprobs: false, queue: VecDeque::new() }, None, 1)
 }
 
-fn begin(mut streaming: Streaming, first: Option<Piece>) -> Response {
-    streaming.chunk(streaming.envelope.chunk(json!({"role": "assistant", "content": ""}), None, None));
+fn begin(mut streaming: Streaming, first: Option<Piece>, choices: usize) -> Response {
+    for choice in 0..choices {
+        let role = json!({"role": "assistant", "content": ""});
+        streaming.chunk(streaming.envelope.chunk(choice, role, None, None));
+    }
     if let Some(piece) = first {
         streaming.take(piece);
     }
@@ -74,8 +80,16 @@ fn begin(mut streaming: Streaming, first: Option<Piece>) -> Response {
         let data = streaming.next().await?;
         Some((Ok::<_, Infallible>(Event::default().data(data)), streaming))
     });
+    as_events(Sse::new(events))
+}
+
+/// A stream's response: kept alive, and passed on by proxies as it comes.
+pub fn as_events<S>(events: Sse<S>) -> Response
+where
+    S: futures::Stream<Item = Result<Event, Infallible>> + Send + 'static,
+{
     let keep_alive = KeepAlive::new().interval(KEEP_ALIVE).text("still working");
-    let mut response = Sse::new(events).keep_alive(keep_alive).into_response();
+    let mut response = events.keep_alive(keep_alive).into_response();
     // nginx would hold the events back.
     response.headers_mut().insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
     response
@@ -94,9 +108,23 @@ impl Streaming {
 
     fn take(&mut self, piece: Piece) {
         match piece {
-            Piece::Text { text, logprobs } => {
+            Piece::Text { choice, text, logprobs } => {
                 let logprobs = self.want_logprobs.then_some(logprobs.as_slice());
-                self.chunk(self.envelope.chunk(json!({"content": text}), None, logprobs));
+                self.chunk(self.envelope.chunk(choice, json!({"content": text}), None, logprobs));
+            }
+            Piece::Reasoning { choice, text } => {
+                self.chunk(self.envelope.chunk(choice, json!({"reasoning_content": text}), None, None));
+            }
+            Piece::Call { choice, index, name } => {
+                let call = tool_call(&new_call_id(), &name, "");
+                self.chunk(self.envelope.chunk(choice, tool_call_delta(index, call), None, None));
+            }
+            Piece::Arguments { choice, index, text } => {
+                let more = json!({"function": {"arguments": text}});
+                self.chunk(self.envelope.chunk(choice, tool_call_delta(index, more), None, None));
+            }
+            Piece::Ended { choice, finish_reason, .. } => {
+                self.chunk(self.envelope.chunk(choice, json!({}), Some(finish_reason), None));
             }
             Piece::Done(ending) => {
                 self.answer = None;
@@ -110,14 +138,16 @@ impl Streaming {
     }
 
     fn end(&mut self, ending: Ending) {
-        if let Some(call) = &ending.tool_call {
-            self.chunk(self.envelope.chunk(tool_call_delta(call), None, None));
+        if let Some(call) = ending.tool_call {
+            self.chunk(self.envelope.chunk(0, tool_call_delta(0, call), None, None));
         }
-        let mut last = self.envelope.chunk(json!({}), Some(ending.finish_reason), None);
-        if let Some((support, _)) = ending.support {
-            last["support"] = support;
+        if let Some(finish_reason) = ending.finish_reason {
+            let mut last = self.envelope.chunk(0, json!({}), Some(finish_reason), None);
+            if let Some((support, _)) = ending.support {
+                last["support"] = support;
+            }
+            self.chunk(last);
         }
-        self.chunk(last);
         if self.include_usage {
             self.queue.push_back(self.envelope.usage_chunk(&ending.usage).to_string());
         }

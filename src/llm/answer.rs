@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
+use super::constraint::Constraint;
 use super::detokenize::TextStream;
 use super::handle::InFlight;
 use super::sampler::{Logprobs, Sampler};
@@ -23,8 +24,13 @@ pub(crate) trait TokenTable: Send + Sync + 'static {
 pub(crate) struct Answer {
     events: mpsc::UnboundedSender<GenerationEvent>,
     sampler: Sampler,
+    constraint: Option<Constraint>,
+    /// The constraint takes no further token.
+    complete: bool,
+    shown: Arc<[u32]>,
     text: TextStream,
     max_tokens: usize,
+    drawn: usize,
     /// The listener has heard enough.
     enough: Arc<AtomicBool>,
     /// Log-probabilities of tokens whose text was not sent yet, with where that text begins.
@@ -39,15 +45,21 @@ impl Answer {
     pub fn new(
         events: mpsc::UnboundedSender<GenerationEvent>,
         sampler: Sampler,
+        form: (Option<Constraint>, Arc<[u32]>),
         stop: &[String],
         max_tokens: usize,
         in_flight: InFlight,
     ) -> Self {
+        let (constraint, shown) = form;
         Self {
             events,
             sampler,
+            constraint,
+            complete: false,
+            shown,
             text: TextStream::new(stop),
             max_tokens,
+            drawn: 0,
             enough: Arc::default(),
             logprobs: Vec::new(),
             arrived: Instant::now(),
@@ -81,7 +93,16 @@ impl Answer {
     /// # Errors
     /// Logits that give no token.
     pub fn draw(&mut self, logits: &mut [f32], table: &dyn TokenTable) -> Result<u32, LlmError> {
-        let sample = self.sampler.sample(logits)?;
+        let room = self.max_tokens.saturating_sub(self.drawn);
+        let allowed = match &mut self.constraint {
+            Some(constraint) => constraint.allowed(room, self.max_tokens)?,
+            None => None,
+        };
+        let sample = self.sampler.sample(logits, allowed.as_ref())?;
+        self.drawn += 1;
+        if let Some(constraint) = self.constraint.as_mut().filter(|_| !table.ends_answer(sample.token)) {
+            self.complete = constraint.accept(sample.token)?;
+        }
         self.first_token.get_or_insert_with(Instant::now);
         if let Some(logprobs) = sample.logprobs.filter(|_| !table.ends_answer(sample.token)) {
             self.logprobs.push((self.text.position(), token_logprob(sample.token, logprobs, table)));
@@ -92,9 +113,15 @@ impl Answer {
     /// Sends what can be said now that the answer's `length`-th token is known; the reason, if it was the last.
     pub fn say(&mut self, token: u32, length: usize, table: &dyn TokenTable) -> Option<FinishReason> {
         let ends = table.ends_answer(token);
-        let mut text = if ends { String::new() } else { self.text.push(&table.token_bytes(token)) };
+        let mut text = match ends {
+            true => String::new(),
+            false if self.shown.contains(&token) => self.text.push(table.token_text(token).as_bytes()),
+            false => self.text.push(&table.token_bytes(token)),
+        };
         let reason = match () {
-            () if ends || self.text.stopped() || self.enough.load(Ordering::Relaxed) => Some(FinishReason::Stop),
+            () if ends || self.complete || self.text.stopped() || self.enough.load(Ordering::Relaxed) => {
+                Some(FinishReason::Stop)
+            }
             () if length >= self.max_tokens => Some(FinishReason::Length),
             () => None,
         };

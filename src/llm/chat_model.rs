@@ -1,16 +1,21 @@
 //! A chat model with its tokenizer, template and engine thread: the room's front door.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::answer::TokenTable;
+use super::constraint::Grammars;
 use super::engine::{self, EngineOptions};
 use super::handle::{Command, EngineHandle};
 use super::prefix_store::{self, PrefixSlot, PrefixWriter};
 use super::scheduler::StepLimits;
 use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
-use super::{ChatMessage, EngineStats, GenerateRequest, Generation, LlmError, PinReport, Prompt};
+use super::tools::ToolFormat;
+use super::{
+    ChatMessage, Constraint, EngineStats, GenerateRequest, Generation, Grammar, LlmError, PinReport, Prompt,
+    PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
+};
 use crate::config::EngineSettings;
 use crate::model::{BLOCK_TOKENS, ChatTokenizer, Decoder, ModelError};
 
@@ -28,6 +33,8 @@ struct Inner {
     tokenizer: Arc<ChatTokenizer>,
     template: Option<ChatTemplate>,
     engine: EngineHandle,
+    /// The vocabulary as grammars need it; made when the first is compiled.
+    grammars: OnceLock<Result<Grammars, LlmError>>,
 }
 
 impl TokenTable for ChatTokenizer {
@@ -64,7 +71,15 @@ impl ChatModel {
         let vocab = decoder.vocab().min(tokenizer.vocab());
         let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
-        let inner = Inner { id: id.into(), hash, settings: settings.clone(), tokenizer, template, engine };
+        let inner = Inner {
+            id: id.into(),
+            hash,
+            settings: settings.clone(),
+            tokenizer,
+            template,
+            engine,
+            grammars: OnceLock::new(),
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -91,6 +106,88 @@ impl ChatModel {
             Some(template) => template.prompt(messages, self.inner.tokenizer.as_ref()),
             None => Err(LlmError::Template("the model's file has no template; use an instruct model".into())),
         }
+    }
+
+    /// The same with tools, calls and their results, and with a train of thought where it is asked for.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_with(&self, messages: Vec<PromptMessage>, options: &PromptOptions) -> Result<Prompt, LlmError> {
+        match &self.inner.template {
+            Some(template) => template.prompt_with(messages, options, self.inner.tokenizer.as_ref()),
+            None => Err(LlmError::Template("the model's file has no template; use an instruct model".into())),
+        }
+    }
+
+    /// Compiles the form that an answer is to keep. Milliseconds; the first time on a model up to a second.
+    ///
+    /// # Errors
+    /// [`LlmError::Schema`] with the place of what cannot be served.
+    pub fn constraint(&self, grammar: &Grammar) -> Result<Constraint, LlmError> {
+        let grammars = self.inner.grammars.get_or_init(|| {
+            let tokenizer = &self.inner.tokenizer;
+            let word = |token: u32| match tokenizer.token_bytes(token) {
+                bytes if !bytes.is_empty() => bytes,
+                _ => match tokenizer.token_text(token) {
+                    text if text.is_empty() => Vec::new(),
+                    text => [&[0xff], text.as_bytes()].concat(),
+                },
+            };
+            Grammars::new((0..self.inner.engine.limits.vocab as u32).map(word).collect(), tokenizer.end_tokens())
+        });
+        grammars.as_ref().map_err(Clone::clone)?.compile(grammar)
+    }
+
+    /// The form of an answer that may, or must, call tools.
+    ///
+    /// # Errors
+    /// [`LlmError::Schema`] with the place of what cannot be served.
+    pub fn tool_constraint(
+        &self,
+        tools: &[ToolSpec],
+        choice: &ToolChoice,
+        parallel: bool,
+    ) -> Result<Constraint, LlmError> {
+        let grammar = self.tool_format().grammar(tools, choice, parallel, |spelling| self.control_token(spelling))?;
+        self.constraint(&grammar)
+    }
+
+    /// Reads this model's calls out of its answers.
+    pub fn tool_parser(&self) -> ToolParser {
+        ToolParser::new(self.tool_format())
+    }
+
+    fn tool_format(&self) -> ToolFormat {
+        self.inner.template.as_ref().map_or(ToolFormat::Hermes, ChatTemplate::tool_format)
+    }
+
+    /// True for models that can write a train of thought before their answer.
+    pub fn thinks(&self) -> bool {
+        self.inner.template.as_ref().is_some_and(ChatTemplate::thinks)
+    }
+
+    /// Control tokens that an answer's reader needs to see: the marks of calls and of thoughts.
+    pub fn shown_marks(&self) -> Arc<[u32]> {
+        let marks = self.tool_format().marks().iter().chain([&reasoning::OPEN, &reasoning::CLOSE]);
+        marks.filter_map(|mark| self.control_token(mark)).collect()
+    }
+
+    /// The token with this spelling, if it adds no text.
+    fn control_token(&self, spelling: &str) -> Option<u32> {
+        match self.inner.tokenizer.encode(spelling, true).ok()?.as_slice() {
+            [token] if self.inner.tokenizer.token_bytes(*token).is_empty() => Some(*token),
+            _ => None,
+        }
+    }
+
+    /// Tokens as their spellings, for `/v1/tokenize`.
+    pub fn token_texts(&self, tokens: &[u32]) -> Vec<String> {
+        tokens.iter().map(|token| self.inner.tokenizer.token_text(*token)).collect()
+    }
+
+    /// The token that begins every prompt, where the model has one.
+    pub fn leading_bos(&self) -> Option<u32> {
+        self.inner.tokenizer.bos().filter(|_| self.inner.tokenizer.adds_bos())
     }
 
     /// Plain text to tokens: control tokens' spellings stay text, and no BOS is added.

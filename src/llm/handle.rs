@@ -133,7 +133,8 @@ impl EngineHandle {
         let in_flight = self.enter()?;
         let (sender, receiver) = events::unbounded_channel();
         let sampler = Sampler::new(request.sampling, request.top_logprobs, &request.prompt);
-        let answer = Answer::new(sender, sampler, &request.stop, request.max_tokens, in_flight);
+        let form = (request.constraint, request.shown);
+        let answer = Answer::new(sender, sampler, form, &request.stop, request.max_tokens, in_flight);
         let sequence = Sequence::new(self.next_id(), request.prompt, request.max_tokens, request.cache);
         let enough = answer.enough();
         let command = Command::Generate { sequence, answer: Box::new(answer) };

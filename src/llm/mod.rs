@@ -11,9 +11,10 @@
 //! 3. `scheduler.rs` (pure data) decides each step: all decodes, then prompt chunks; `block_pool.rs` (pure data) says who
 //!    uses which block and finds common prefixes; `pacer.rs` sizes chunks so that running streams do not stutter.
 //! 4. `engine.rs` runs the step on the decoder, which only this thread owns.
-//! 5. `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
+//! 5. `constraint.rs` says which tokens keep a promised form (a JSON schema, a tool's call); `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
 //!    caller's end of the channel. Dropping a [`Generation`] frees its blocks before the next step.
 //!
+//! `tools.rs` knows how models are told of tools and how they call them, `reasoning.rs` where a train of thought ends.
 //! `prefix_store.rs` saves pins in the state directory; `chat_model.rs` puts all together:
 //!
 //! ```no_run
@@ -36,15 +37,18 @@
 mod answer;
 mod block_pool;
 mod chat_model;
+mod constraint;
 mod detokenize;
 mod engine;
 mod generation;
 mod handle;
 mod pacer;
 mod prefix_store;
+mod reasoning;
 mod sampler;
 mod scheduler;
 mod template;
+mod tools;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -54,6 +58,9 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 pub use chat_model::ChatModel;
+pub use constraint::{Constraint, Grammar};
+pub use reasoning::ReasoningSplit;
+pub use tools::{ToolCall, ToolChoice, ToolParser, ToolPart, ToolSpec};
 
 /// One message of a conversation, as chat templates know it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,6 +140,36 @@ pub struct GenerateRequest {
     pub cache: CacheScope,
     /// How many alternatives' log-probabilities to report with each token; `None`: no log-probabilities.
     pub top_logprobs: Option<usize>,
+    /// The form that the answer keeps, from [`ChatModel::constraint`].
+    pub constraint: Option<Constraint>,
+    /// Control tokens whose spelling is told as text: the marks of tool calls and of reasoning.
+    pub shown: Arc<[u32]>,
+}
+
+/// A message with what tools add to it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PromptMessage {
+    /// `system`, `user`, `assistant` or `tool`.
+    pub role: String,
+    pub content: String,
+    /// What the assistant called.
+    pub tool_calls: Vec<ToolCall>,
+    /// Which call a tool's message answers.
+    pub tool_call_id: Option<String>,
+}
+
+impl From<ChatMessage> for PromptMessage {
+    fn from(ChatMessage { role, content }: ChatMessage) -> Self {
+        Self { role, content, ..Self::default() }
+    }
+}
+
+/// What a prompt says beside its messages.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PromptOptions {
+    pub tools: Vec<ToolSpec>,
+    /// Ask a model that can for a train of thought before its answer.
+    pub thinking: bool,
 }
 
 /// A token's log-probability and the best alternatives.
@@ -206,6 +243,8 @@ pub struct Prompt {
     /// Where each message's part ends, in tokens, its end mark included. What precedes it depends on this message and
     /// those before it only, so two prompts with the same first messages are equal up to there.
     pub message_ends: Vec<usize>,
+    /// The answer begins within a train of thought: the template opened it.
+    pub opens_thought: bool,
 }
 
 /// How a prefix came to be pinned.
@@ -245,6 +284,8 @@ pub enum LlmError {
     Template(String),
     #[error("{0}")]
     InvalidParameter(String),
+    #[error("{}{message}", if at.is_empty() { String::new() } else { format!("{at}: ") })]
+    Schema { at: String, message: String },
     #[error("the model could not be loaded: {0}")]
     Load(String),
     #[error("the engine failed: {0}")]

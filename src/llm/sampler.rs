@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
+use llguidance::toktrie::SimpleVob;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -83,17 +84,20 @@ impl Sampler {
         Self { params, top_logprobs, rng, seen, counts: HashMap::new() }
     }
 
-    /// Draws the next token and remembers it. `logits` are overwritten.
+    /// Draws the next token, one of `allowed` where that is given, and remembers it. `logits` are overwritten.
     ///
     /// # Errors
     /// [`LlmError::Engine`] if a logit is NaN or no token is possible.
-    pub fn sample(&mut self, logits: &mut [f32]) -> Result<Sample, LlmError> {
+    pub fn sample(&mut self, logits: &mut [f32], allowed: Option<&SimpleVob>) -> Result<Sample, LlmError> {
         if let Some(token) = logits.iter().position(|l| l.is_nan()) {
             return Err(LlmError::Engine(format!("the model gave NaN as the logit of token {token}")));
         }
         let raw = self.top_logprobs.map(|top| raw_logprobs(logits, top));
         let chosen_before = self.top_logprobs.map(|_| logits.to_vec());
         self.shape(logits);
+        if let Some(allowed) = allowed {
+            forbid_others(logits, allowed);
+        }
         let token = if self.params.temperature == 0.0 { argmax(logits)? } else { self.draw(logits)? };
         if self.params.repetition_penalty != 1.0 {
             self.seen.insert(token);
@@ -154,6 +158,20 @@ impl Sampler {
             }
         }
         candidates.last().map(|(id, _)| *id).ok_or_else(|| LlmError::Engine("no token is possible".into()))
+    }
+}
+
+/// Makes all tokens but `allowed` impossible.
+fn forbid_others(logits: &mut [f32], allowed: &SimpleVob) {
+    for (logits, bits) in logits.chunks_mut(32).zip(allowed.as_slice().iter().copied().chain(std::iter::repeat(0))) {
+        if bits == u32::MAX {
+            continue;
+        }
+        for (n, logit) in logits.iter_mut().enumerate() {
+            if bits & (1 << n) == 0 {
+                *logit = f32::NEG_INFINITY;
+            }
+        }
     }
 }
 
@@ -226,7 +244,7 @@ mod tests {
 
     fn draws(params: SamplingParams, logits: &[f32], count: usize) -> Vec<u32> {
         let mut sampler = Sampler::new(params, None, &[]);
-        (0..count).map(|_| sampler.sample(&mut logits.to_vec()).unwrap().token).collect()
+        (0..count).map(|_| sampler.sample(&mut logits.to_vec(), None).unwrap().token).collect()
     }
 
     #[test]
@@ -278,7 +296,7 @@ mod tests {
         assert_eq!(draws(SamplingParams { presence_penalty: 1.0, ..greedy.clone() }, &logits, 3), [0, 1, 0]);
         assert_eq!(draws(SamplingParams { frequency_penalty: 1.0, ..greedy.clone() }, &logits, 4), [0, 1, 0, 1]);
         let mut sampler = Sampler::new(SamplingParams { repetition_penalty: 2.0, ..greedy.clone() }, None, &[0]);
-        assert_eq!(sampler.sample(&mut logits.to_vec()).unwrap().token, 1, "the prompt counts as said");
+        assert_eq!(sampler.sample(&mut logits.to_vec(), None).unwrap().token, 1, "the prompt counts as said");
         assert_eq!(draws(SamplingParams { logit_bias: vec![(2, 50.0)], ..greedy }, &logits, 1), [2]);
     }
 
@@ -286,7 +304,7 @@ mod tests {
     fn logprobs_are_the_models_own_whatever_the_sampling() {
         let logits = [0.5f32.ln(), 0.3f32.ln(), 0.2f32.ln()];
         let params = SamplingParams { logit_bias: vec![(2, 100.0)], temperature: 0.3, ..params() };
-        let sample = Sampler::new(params, Some(2), &[]).sample(&mut logits.to_vec()).unwrap();
+        let sample = Sampler::new(params, Some(2), &[]).sample(&mut logits.to_vec(), None).unwrap();
         let logprobs = sample.logprobs.unwrap();
         assert_eq!(sample.token, 2);
         assert!((logprobs.chosen - 0.2f32.ln()).abs() < 1e-5);
@@ -295,13 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn only_what_is_allowed_is_drawn_and_logprobs_stay_the_models_own() {
+        let logits: Vec<f32> = (0..70).map(|i| i as f32 / 10.0).collect();
+        let mut allowed = SimpleVob::alloc(70);
+        [3, 40].into_iter().for_each(|token| allowed.allow_token(token));
+        for temperature in [0.0, 2.0] {
+            let params = SamplingParams { temperature, logit_bias: vec![(69, 100.0)], ..params() };
+            let mut sampler = Sampler::new(params, Some(1), &[]);
+            let drawn: HashSet<_> =
+                (0..200).map(|_| sampler.sample(&mut logits.clone(), Some(&allowed)).unwrap().token).collect();
+            assert_eq!(drawn, if temperature == 0.0 { HashSet::from([40]) } else { HashSet::from([3, 40]) });
+        }
+        let sample = Sampler::new(params(), Some(1), &[]).sample(&mut logits.clone(), Some(&allowed)).unwrap();
+        assert_eq!(sample.logprobs.unwrap().top[0].0, 69);
+    }
+
+    #[test]
     fn logits_that_are_no_numbers_are_an_error() {
         for temperature in [0.0, 1.0] {
             let mut sampler = Sampler::new(SamplingParams { temperature, ..params() }, Some(1), &[]);
-            let error = sampler.sample(&mut [0.0, f32::NAN]).unwrap_err();
+            let error = sampler.sample(&mut [0.0, f32::NAN], None).unwrap_err();
             assert!(error.to_string().contains("NaN as the logit of token 1"), "{error}");
-            assert!(sampler.sample(&mut [f32::NEG_INFINITY; 3]).is_err());
-            assert!(sampler.sample(&mut []).is_err());
+            assert!(sampler.sample(&mut [f32::NEG_INFINITY; 3], None).is_err());
+            assert!(sampler.sample(&mut [], None).is_err());
         }
     }
 

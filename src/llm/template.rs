@@ -6,13 +6,18 @@
 //! without the marks. The first two stand inside a content's outer white space, so that templates that trim still do;
 //! they tell which tokens belong to which message.
 
+mod python_json;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, Serde};
+use minijinja::value::Serde;
 use minijinja::{Environment, Error, ErrorKind, Value};
 use serde::Serialize;
+use serde_json::json;
 
-use super::{ChatMessage, LlmError, Prompt};
+use super::reasoning;
+use super::tools::{self, ToolFormat};
+use super::{ChatMessage, LlmError, Prompt, PromptMessage, PromptOptions, ToolSpec};
 
 const OPEN: char = '\u{FDD0}';
 const NUMBERED: char = '\u{FDD1}';
@@ -49,16 +54,31 @@ pub(crate) struct ChatTemplate {
     anywhere: AhoCorasick,
     /// The template knows no system messages: their text goes in front of the first user message.
     folds_system: bool,
+    /// How the model calls tools, if the template tells it of them.
+    tools: Option<ToolFormat>,
+    thinks: bool,
 }
 
 #[derive(Serialize)]
 struct Rendered<'a> {
-    messages: Vec<ChatMessage>,
+    messages: Vec<RenderedMessage>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools: Vec<serde_json::Value>,
     add_generation_prompt: bool,
-    /// Qwen3 and its like: customers get answers, not trains of thought.
+    /// Qwen3 and its like: unless asked for, customers get answers, not trains of thought.
     enable_thinking: bool,
     bos_token: &'a str,
     eos_token: &'a str,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct RenderedMessage {
+    role: String,
+    content: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tool_calls: Vec<serde_json::Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tool_call_id: Option<String>,
 }
 
 impl ChatTemplate {
@@ -76,7 +96,7 @@ impl ChatTemplate {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         env.add_function("strftime_now", strftime_now);
-        env.add_filter("tojson", tojson);
+        env.add_filter("tojson", python_json::tojson);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(broken)?;
         let matcher = |kind| {
             let spellings = tokens.control.iter().filter(|spelling| spelling.chars().count() > 1);
@@ -86,15 +106,35 @@ impl ChatTemplate {
                 .map_err(|e| LlmError::Load(format!("the file's control tokens: {e}")))
         };
         let (control, anywhere) = (matcher(MatchKind::LeftmostLongest)?, matcher(MatchKind::Standard)?);
-        let mut template = Self { env, tokens, control, anywhere, folds_system: false };
-        let user = ChatMessage { role: "user".into(), content: "Hello".into() };
-        let system = ChatMessage { role: "system".into(), content: "Be kind.".into() };
-        template.render_text(vec![user.clone()]).map_err(broken)?;
-        template.folds_system = match template.render_text(vec![system, user]) {
+        let mut template = Self { env, tokens, control, anywhere, folds_system: false, tools: None, thinks: false };
+        let said = |role: &str, content: &str| RenderedMessage {
+            role: role.into(),
+            content: content.into(),
+            tool_calls: Vec::new(),
+            tool_call_id: None,
+        };
+        let render = |messages, tools: &[ToolSpec]| template.render_text(messages, tools, false);
+        render(vec![said("user", "Hello")], &[]).map_err(broken)?;
+        let folds_system = match render(vec![said("system", "Be kind."), said("user", "Hello")], &[]) {
             Ok(text) => !text.contains("Be kind."),
             Err(_) => true,
         };
+        let probe = ToolSpec { name: "probe".into(), description: "A probing tool.".into(), parameters: json!({}) };
+        let told = render(vec![said("user", "Hello")], &[probe]).is_ok_and(|text| text.contains("A probing tool."));
+        template.folds_system = folds_system;
+        template.tools = told.then(|| ToolFormat::of_template(source));
+        template.thinks = source.contains(reasoning::CLOSE);
         Ok(template)
+    }
+
+    /// How the model writes calls; what a template does not say, the system message does.
+    pub fn tool_format(&self) -> ToolFormat {
+        self.tools.unwrap_or(ToolFormat::Hermes)
+    }
+
+    /// True for models that write a train of thought before their answer.
+    pub fn thinks(&self) -> bool {
+        self.thinks
     }
 
     /// Messages to tokens, ready for the assistant's answer.
@@ -102,6 +142,24 @@ impl ChatTemplate {
     /// # Errors
     /// [`LlmError::Template`] if the template refuses the messages, or a role is unknown.
     pub fn prompt(&self, messages: &[ChatMessage], encoder: &dyn TextEncoder) -> Result<Prompt, LlmError> {
+        let messages = messages.iter().cloned().map(PromptMessage::from).collect();
+        self.prompt_with(messages, &PromptOptions::default(), encoder)
+    }
+
+    /// The same with tools, calls and their results.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`].
+    pub fn prompt_with(
+        &self,
+        messages: Vec<PromptMessage>,
+        options: &PromptOptions,
+        encoder: &dyn TextEncoder,
+    ) -> Result<Prompt, LlmError> {
+        let (messages, declared) = match self.tools {
+            Some(_) => (messages, options.tools.as_slice()),
+            None => (tools::in_words(messages, &options.tools), &[] as &[ToolSpec]),
+        };
         for (i, message) in messages.iter().enumerate() {
             // A role is template text: it must never come from outside.
             if !ROLES.contains(&message.role.as_str()) {
@@ -114,49 +172,81 @@ impl ChatTemplate {
         }
         let marked = messages.iter().enumerate().map(|(i, m)| self.mark(i, m)).collect();
         let marked = if self.folds_system { fold_system(marked) } else { marked };
-        let text = self.render_text(marked).map_err(|e| LlmError::Template(reason(&e)))?;
+        let rendered = self.render_text(marked, declared, options.thinking);
+        let text = rendered.map_err(|e| LlmError::Template(reason(&e)))?;
         self.encode(&text, messages.len(), encoder)
     }
 
-    fn render_text(&self, messages: Vec<ChatMessage>) -> Result<String, Error> {
+    fn render_text(&self, messages: Vec<RenderedMessage>, tools: &[ToolSpec], thinking: bool) -> Result<String, Error> {
         self.env.get_template(NAME)?.render(Value::from(Serde(Rendered {
             messages,
+            tools: tools::declared(tools).into_iter().map(|tool| self.broken(tool)).collect(),
             add_generation_prompt: true,
-            enable_thinking: false,
+            enable_thinking: thinking,
             bos_token: &self.tokens.bos,
             eos_token: &self.tokens.eos,
         })))
     }
 
     /// A message whose content stands between marks.
-    fn mark(&self, index: usize, message: &ChatMessage) -> ChatMessage {
-        let clean: String = message
-            .content
-            .chars()
-            .map(|c| if (OPEN..=BROKEN).contains(&c) { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
+    fn mark(&self, index: usize, message: &PromptMessage) -> RenderedMessage {
+        let id = |id: &str| match self.tools {
+            Some(ToolFormat::Mistral) => tools::nine_letters(id),
+            _ => self.broken_text(id),
+        };
+        let call = |call: &tools::ToolCall| {
+            let arguments = self.broken(call.arguments.clone());
+            let function = json!({"name": self.broken_text(&call.name), "arguments": arguments});
+            json!({"id": id(&call.id), "type": "function", "function": function})
+        };
+        let rendered = |content: String| RenderedMessage {
+            role: message.role.clone(),
+            content,
+            tool_calls: message.tool_calls.iter().map(call).collect(),
+            tool_call_id: message.tool_call_id.as_deref().map(id),
+        };
+        let clean = without_noncharacters(&message.content);
         let core = clean.trim();
         if core.is_empty() {
-            return ChatMessage { role: message.role.clone(), content: clean };
+            return rendered(clean);
         }
         let start = clean.len() - clean.trim_start().len();
         let mut content = clean[..start].to_string();
         content.push_str(&format!("{OPEN}{index}{NUMBERED}"));
-        let second = |start: usize| start + core[start..].chars().next().map_or(1, char::len_utf8);
-        let mut breaks: Vec<usize> =
-            self.anywhere.find_overlapping_iter(core).map(|found| second(found.start())).collect();
-        breaks.sort_unstable();
-        breaks.dedup();
-        let mut from = 0;
-        for at in breaks {
-            content.push_str(&core[from..at]);
-            content.push(BROKEN);
-            from = at;
-        }
-        content.push_str(&core[from..]);
+        content.push_str(&self.broken_text(core));
         content.push(CLOSE);
         content.push_str(&clean[start + core.len()..]);
-        ChatMessage { role: message.role.clone(), content }
+        rendered(content)
+    }
+
+    /// A text from outside, with a mark inside each spelling of a control token.
+    fn broken_text(&self, text: &str) -> String {
+        let text = without_noncharacters(text);
+        let second = |start: usize| start + text[start..].chars().next().map_or(1, char::len_utf8);
+        let mut breaks: Vec<usize> =
+            self.anywhere.find_overlapping_iter(&text).map(|found| second(found.start())).collect();
+        breaks.sort_unstable();
+        breaks.dedup();
+        let (mut broken, mut from) = (String::with_capacity(text.len()), 0);
+        for at in breaks {
+            broken.push_str(&text[from..at]);
+            broken.push(BROKEN);
+            from = at;
+        }
+        broken.push_str(&text[from..]);
+        broken
+    }
+
+    /// The same for every text within a JSON value.
+    fn broken(&self, value: serde_json::Value) -> serde_json::Value {
+        match value {
+            serde_json::Value::String(text) => self.broken_text(&text).into(),
+            serde_json::Value::Array(list) => list.into_iter().map(|value| self.broken(value)).collect(),
+            serde_json::Value::Object(fields) => {
+                fields.into_iter().map(|(name, value)| (self.broken_text(&name), self.broken(value))).collect()
+            }
+            other => other,
+        }
     }
 
     /// A rendered prompt to tokens, and where each message's part of it ends.
@@ -194,7 +284,8 @@ impl ChatTemplate {
             tokens.insert(0, bos);
             message_ends.iter_mut().for_each(|end| *end += 1);
         }
-        Ok(Prompt { tokens, message_ends })
+        let opens_thought = self.thinks && text.trim_end().ends_with(reasoning::OPEN);
+        Ok(Prompt { tokens, message_ends, opens_thought })
     }
 }
 
@@ -285,8 +376,12 @@ impl Parts {
     }
 }
 
+fn without_noncharacters(text: &str) -> String {
+    text.chars().map(|c| if (OPEN..=BROKEN).contains(&c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
 /// Puts system messages in front of the first user message, for templates that know no system role.
-fn fold_system(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+fn fold_system(messages: Vec<RenderedMessage>) -> Vec<RenderedMessage> {
     let (system, mut rest): (Vec<_>, Vec<_>) = messages.into_iter().partition(|m| m.role == "system");
     if system.is_empty() {
         return rest;
@@ -297,7 +392,11 @@ fn fold_system(messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
             text.push_str("\n\n");
             user.content.insert_str(0, &text);
         }
-        None => rest.insert(0, ChatMessage { role: "user".into(), content: text }),
+        None => {
+            let user =
+                RenderedMessage { role: "user".into(), content: text, tool_calls: Vec::new(), tool_call_id: None };
+            rest.insert(0, user);
+        }
     }
     rest
 }
@@ -326,43 +425,6 @@ fn strftime_now(format: &str) -> Result<String, Error> {
     write!(text, "{}", chrono::Local::now().format(format))
         .map(|()| text)
         .map_err(|_| Error::new(ErrorKind::InvalidOperation, format!("strftime_now: `{format}` is no date format")))
-}
-
-/// JSON as Python writes it (`", "` and `": "`, nothing escaped for HTML): models were trained on that.
-fn tojson(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = match args.first() {
-        Some(first) => usize::try_from(first.clone()).ok(),
-        None => kwargs.get("indent")?,
-    };
-    for ignored in ["ensure_ascii", "sort_keys", "separators"] {
-        let _: Option<Value> = kwargs.get(ignored)?;
-    }
-    kwargs.assert_all_used()?;
-    let mut out = Vec::new();
-    let written = match indent {
-        Some(width) => {
-            let spaces = vec![b' '; width];
-            let formatter = serde_json::ser::PrettyFormatter::with_indent(&spaces);
-            value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, formatter))
-        }
-        None => value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, PythonJson)),
-    };
-    written.map_err(|e| Error::new(ErrorKind::InvalidOperation, format!("tojson: {e}")))?;
-    Ok(Value::from(String::from_utf8_lossy(&out).into_owned()))
-}
-
-struct PythonJson;
-
-impl serde_json::ser::Formatter for PythonJson {
-    fn begin_array_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-    fn begin_object_key<W: ?Sized + std::io::Write>(&mut self, w: &mut W, first: bool) -> std::io::Result<()> {
-        if first { Ok(()) } else { w.write_all(b", ") }
-    }
-    fn begin_object_value<W: ?Sized + std::io::Write>(&mut self, w: &mut W) -> std::io::Result<()> {
-        w.write_all(b": ")
-    }
 }
 
 #[cfg(test)]

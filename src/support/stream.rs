@@ -90,7 +90,7 @@ pub(super) fn write(writing: Writing, chat: &ChatModel, embedder: Embedder) -> R
         sampling: writing.sampling.clone(),
         stop: writing.stop.clone(),
         max_tokens: writing.max_tokens,
-        top_logprobs: None,
+        ..GenerateRequest::default()
     };
     let generation = chat.generate(request)?;
     let (sender, events) = mpsc::channel(32);

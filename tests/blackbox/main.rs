@@ -15,6 +15,8 @@ mod documents;
 mod embeddings;
 mod errors;
 mod figures;
+mod forms;
+mod frameworks;
 mod hub;
 mod kb_files;
 mod keys;

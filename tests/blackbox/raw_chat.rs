@@ -79,13 +79,6 @@ async fn a_developers_message_is_a_system_message() {
 }
 
 #[tokio::test]
-async fn tools_are_refused_for_the_bare_model() {
-    let tool = json!([{"type": "function", "function": {"name": "transfer_to_human", "parameters": {}}}]);
-    let reply = Server::shared().chat(CHAT_MODEL, json!([user("hi")]), json!({"tools": tool})).await;
-    reply.error(400, "unsupported_parameter", Some("tools"));
-}
-
-#[tokio::test]
 async fn parameters_that_clients_send_by_habit_are_accepted() {
     let extra = json!({"temperature": 0, "max_tokens": 1, "user": "u", "metadata": {"a": "b"}, "store": false,
         "service_tier": "auto", "n": 1, "response_format": {"type": "text"}, "presence_penalty": 0, "stop": null,

@@ -7,9 +7,12 @@ MODE: all (an open server), keys (one with the keys shop-key and admin-key), bus
 slow (one whose requests may take a second).
 """
 import concurrent.futures
+import json
 import sys
+import typing
 
 import openai
+import pydantic
 
 if len(sys.argv) != 5 or "--help" in sys.argv:
     sys.exit(__doc__)
@@ -92,6 +95,115 @@ def tool_call():
         assert calls[0].function.name == "transfer_to_human" and calls[0].id
 
 
+WEATHER = {"type": "function", "function": {
+    "name": "weather", "description": "The weather of a town.",
+    "parameters": {"type": "object", "required": ["town", "unit"], "additionalProperties": False, "properties": {
+        "town": {"type": "string"}, "unit": {"type": "string", "enum": ["C", "F"]}}}}}
+
+
+def called(calls):
+    """Checks calls of `weather`; their ids."""
+    for call in calls:
+        arguments = json.loads(call.function.arguments)
+        assert call.function.name == "weather" and set(arguments) == {"town", "unit"}, call
+        assert arguments["unit"] in ("C", "F"), arguments
+    return [call.id for call in calls]
+
+
+def own_tools():
+    ask = {"model": CHAT, "messages": user("What is the weather in Oslo?"), "tools": [WEATHER], "temperature": 0,
+           "max_tokens": 200}
+    named = {"type": "function", "function": {"name": "weather"}}
+    for choice in ("required", named):
+        answer = client.chat.completions.create(**ask, tool_choice=choice, parallel_tool_calls=False)
+        message = answer.choices[0].message
+        assert answer.choices[0].finish_reason == "tool_calls" and len(message.tool_calls) == 1, answer
+        (call_id,) = called(message.tool_calls)
+    # The result goes back, and the model answers.
+    follow = client.chat.completions.create(**{**ask, "messages": [
+        *ask["messages"], message, {"role": "tool", "tool_call_id": call_id, "content": "7 C, rain"}]})
+    assert follow.choices[0].finish_reason in ("stop", "length", "tool_calls"), follow
+    # The same as a stream, put together by the client.
+    names, arguments = {}, {}
+    for chunk in client.chat.completions.create(**ask, tool_choice="required", stream=True):
+        for call in chunk.choices[0].delta.tool_calls or []:
+            names.setdefault(call.index, call.function.name)
+            arguments[call.index] = arguments.get(call.index, "") + call.function.arguments
+        finish = chunk.choices[0].finish_reason
+    assert finish == "tool_calls" and set(names.values()) == {"weather"}, (finish, names)
+    assert all(set(json.loads(text)) == {"town", "unit"} for text in arguments.values()), arguments
+    silent = client.chat.completions.create(**ask, tool_choice="none")
+    assert not silent.choices[0].message.tool_calls
+
+
+class Part(pydantic.BaseModel):
+    name: str
+    price: float
+    in_stock: bool
+
+
+class Order(pydantic.BaseModel):
+    kind: typing.Literal["lid", "base", "filter"]
+    parts: list[Part]
+
+
+def json_schema():
+    answer = client.chat.completions.parse(
+        model=CHAT, messages=user("A customer orders a lid and a filter. Write the order."), temperature=0,
+        max_tokens=400, response_format=Order)
+    assert answer.choices[0].finish_reason == "stop" and isinstance(answer.choices[0].message.parsed, Order), answer
+    anything = client.chat.completions.create(
+        model=CHAT, messages=user("Describe a kettle as JSON."), max_tokens=300, seed=3,
+        response_format={"type": "json_object"})
+    assert anything.choices[0].finish_reason == "stop", anything
+    assert isinstance(json.loads(anything.choices[0].message.content), dict)
+
+
+def several_choices():
+    answer = client.chat.completions.create(model=CHAT, messages=user("A word?"), n=3, seed=1, max_tokens=6)
+    assert [choice.index for choice in answer.choices] == [0, 1, 2]
+    chunks = list(client.chat.completions.create(
+        model=CHAT, messages=user("A word?"), n=2, seed=1, max_tokens=6, stream=True))
+    texts = ["".join(c.choices[0].delta.content or "" for c in chunks if c.choices[0].index == n) for n in (0, 1)]
+    assert texts == [choice.message.content for choice in answer.choices[:2]], texts
+
+
+def text_completions():
+    answer = client.completions.create(model=CHAT, prompt="The capital of France is", temperature=0, max_tokens=5,
+                                       logprobs=2)
+    assert "Paris" in answer.choices[0].text and len(answer.choices[0].logprobs.tokens) == 5, answer
+    streamed = client.completions.create(model=CHAT, prompt="The capital of France is", temperature=0, max_tokens=5,
+                                         stream=True)
+    assert "".join(c.choices[0].text for c in streamed) == answer.choices[0].text
+
+
+def responses():
+    first = client.responses.create(model=CHAT, input="What is the capital of France?", instructions="Be brief.",
+                                    temperature=0, max_output_tokens=40)
+    assert "Paris" in first.output_text and first.usage.output_tokens > 0, first
+    assert client.responses.retrieve(first.id).output_text == first.output_text
+    with client.responses.stream(model=CHAT, input="And of Italy?", previous_response_id=first.id, temperature=0,
+                                 max_output_tokens=12) as events:
+        names = [event.type for event in events]
+    assert names[0] == "response.created" and "response.output_text.delta" in names, names
+    assert names[-1] in ("response.completed", "response.incomplete"), names
+    tool = {"type": "function", **WEATHER["function"]}
+    called = client.responses.create(model=CHAT, input="The weather in Oslo?", tools=[tool], tool_choice="required",
+                                     parallel_tool_calls=False, temperature=0, max_output_tokens=200)
+    (call,) = [item for item in called.output if item.type == "function_call"]
+    assert set(json.loads(call.arguments)) == {"town", "unit"}, called
+    after = client.responses.create(model=CHAT, previous_response_id=called.id, temperature=0, max_output_tokens=20, input=[
+        {"type": "function_call_output", "call_id": call.call_id, "output": "7 C, rain"}])
+    assert after.output, after
+    parsed = client.responses.parse(model=CHAT, input="Order a lid.", text_format=Order, max_output_tokens=400,
+                                    temperature=0)
+    assert isinstance(parsed.output_parsed, Order), parsed
+    support = client.responses.create(model="support", input="How do I change the color of the lid?")
+    assert "Settings → Lid → Color" in support.output_text and support.model_extra["support"]["action"] == "answer"
+    client.responses.delete(first.id)
+    assert status_of(lambda: client.responses.retrieve(first.id)) == (openai.NotFoundError, 404, "response_not_found")
+
+
 def embeddings():
     # The client asks for base64 by itself and decodes it.
     default = client.embeddings.create(model=EMBED, input=["a kettle", "a lid"])
@@ -126,9 +238,12 @@ def errors():
     refused(bad, 400, "invalid_value", temperature=3)
     refused(bad, 400, "invalid_value", messages=[])
     refused(bad, 400, "invalid_value", stop=["a"] * 5)
-    refused(bad, 400, "unsupported_parameter", n=2)
-    refused(bad, 400, "unsupported_parameter", response_format={"type": "json_object"})
-    refused(bad, 400, "unsupported_parameter", tools=[{"type": "function", "function": {"name": "weather"}}])
+    refused(bad, 400, "unsupported_parameter", model="support", n=2)
+    refused(bad, 400, "unsupported_parameter", model="support", response_format={"type": "json_object"})
+    refused(bad, 400, "unsupported_parameter", model="support",
+            tools=[{"type": "function", "function": {"name": "weather"}}])
+    refused(bad, 400, "invalid_schema", response_format={
+        "type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "not": {}}}})
     refused(bad, 400, "unsupported_parameter", store=True)
     refused(bad, 400, "unknown_parameter", extra_body={"colour": "red"})
     refused(bad, 400, "unsupported_parameter", messages=[
@@ -186,7 +301,7 @@ def slow():
 
 MODES = {
     "all": (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
-            embeddings, models, errors),
+            own_tools, json_schema, several_choices, text_completions, responses, embeddings, models, errors),
     "keys": (keys,), "busy": (busy,), "slow": (slow,),
 }
 for case in MODES[MODE]:

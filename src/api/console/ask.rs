@@ -55,7 +55,7 @@ pub async fn ask(
         messages.push(ChatMessage { role: earlier.role, content });
     }
     messages.push(ChatMessage { role: "user".into(), content: question });
-    let envelope = chat::envelope(&state, loaded, ask.operator.as_deref().unwrap_or("support"));
+    let envelope = chat::envelope(&state, loaded, ask.operator.as_deref().unwrap_or("support"), "chatcmpl-");
     let call = TurnCall {
         key_name: format!("@console:{}", staff.id),
         operator: ask.operator,
@@ -66,5 +66,5 @@ pub async fn ask(
         ..TurnCall::default()
     };
     let answer = turns::begin(&state, state.admit()?, arrival.0, call).await?;
-    Ok(stream::respond(answer, None, envelope, false, false))
+    Ok(stream::respond(answer, None, 1, envelope, false, false))
 }

@@ -61,7 +61,7 @@ pub async fn message(
         })
         .await?;
     let with_person = matches!(owner(loaded, &visitor).await?, Owner::Person);
-    let envelope = chat::envelope(&state, loaded, visitor.operator.as_deref().unwrap_or("support"));
+    let envelope = chat::envelope(&state, loaded, visitor.operator.as_deref().unwrap_or("support"), "chatcmpl-");
     let pieces = match &accepted.turn_id {
         Some(turn) => Some(again(loaded, &visitor, turn).await?),
         None => inbound::answer(&state, &origin, &message.id),
@@ -84,11 +84,11 @@ async fn again(loaded: &Loaded, visitor: &Visitor, turn: &str) -> Result<mpsc::R
     let answer = said.into_iter().find(|said| said.from == "bot");
     let (sender, receiver) = mpsc::channel(2);
     if let Some(answer) = answer {
-        let _ = sender.try_send(Piece::Text { text: answer.text, logprobs: Vec::new() });
+        let _ = sender.try_send(Piece::Text { choice: 0, text: answer.text, logprobs: Vec::new() });
     }
     let support = json!({"v": 1, "conversation_id": visitor.conversation_id, "message_id": turn, "repeated": true});
     let _ = sender.try_send(Piece::Done(Box::new(Ending {
-        finish_reason: "stop",
+        finish_reason: Some("stop"),
         usage: Default::default(),
         support: Some((support, crate::support::Action::Answer)),
         tool_call: None,

@@ -5,33 +5,32 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 use super::messages::{TranscriptLimits, messages};
-use crate::llm::{ChatMessage, SamplingWishes};
+use super::tools::{Tools, response_format, tools};
+use crate::llm::{Grammar, PromptMessage, SamplingWishes, ToolChoice};
 
-/// The one tool a client may declare: a handoff is then a call of it.
+/// A client that declares this tool gets a support turn's handoff as a call of it.
 pub const HANDOFF_TOOL: &str = "transfer_to_human";
 
 /// Fields of the OpenAI API that mean something which this server does not do.
-const REFUSED: [(&str, &str); 9] = [
+const REFUSED: [(&str, &str); 8] = [
     ("audio", "this server has text only"),
-    ("functions", "declare the tool transfer_to_human in \"tools\" instead"),
-    ("function_call", "declare the tool transfer_to_human in \"tools\" instead"),
+    ("functions", "declare them in \"tools\" instead"),
+    ("function_call", "use \"tool_choice\" instead"),
     ("prediction", "answers are not predicted"),
-    ("reasoning_effort", "the models here do not reason at length"),
     ("verbosity", "the length is set with \"max_completion_tokens\""),
     ("web_search_options", "nothing leaves this machine"),
     ("moderation", "the filters are set in the knowledge pack"),
-    ("best_of", "one answer a request"),
+    ("best_of", "send \"n\", and choose yourself"),
 ];
 
 /// Fields without effect here.
-const HARMLESS: [&str; 6] =
-    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier", "parallel_tool_calls"];
+const HARMLESS: [&str; 5] = ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
 
 /// A chat request, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChatRequest {
     pub model: String,
-    pub messages: Vec<ChatMessage>,
+    pub messages: Vec<PromptMessage>,
     pub stream: bool,
     /// `stream_options.include_usage`
     pub include_usage: bool,
@@ -40,9 +39,56 @@ pub struct ChatRequest {
     pub stop: Vec<String>,
     /// `logprobs`, with the number of `top_logprobs`.
     pub logprobs: Option<usize>,
-    /// The client declared `transfer_to_human` and did not forbid its use.
-    pub handoff_tool: bool,
+    pub tools: Tools,
+    /// `response_format`, where it is not plain text.
+    pub format: Option<Grammar>,
+    /// How many answers (`n`).
+    pub count: usize,
+    /// Whether the model is to think first; `None`: as the server does.
+    pub thinking: Option<bool>,
     pub metadata: Metadata,
+}
+
+impl ChatRequest {
+    /// The client declared `transfer_to_human` and did not forbid its use.
+    pub fn handoff_tool(&self) -> bool {
+        self.tools.choice.is_some() && self.tools.list.iter().any(|tool| tool.name == HANDOFF_TOOL)
+    }
+
+    /// Refuses what support turns do not have.
+    ///
+    /// # Errors
+    /// Names the field.
+    pub fn for_support(&self) -> Result<(), ApiError> {
+        let other = self.tools.list.iter().position(|tool| tool.name != HANDOFF_TOOL);
+        let refused = [
+            (!self.sampling.logit_bias.is_empty(), "logit_bias".to_string()),
+            (self.logprobs.is_some(), "logprobs".into()),
+            (self.count > 1, "n".into()),
+            (self.format.is_some(), "response_format".into()),
+            (self.thinking == Some(true), "reasoning_effort".into()),
+            (other.is_some(), format!("tools[{}]", other.unwrap_or(0))),
+            // A handoff is the operator's decision.
+            (!matches!(self.tools.choice, None | Some(ToolChoice::Auto)), "tool_choice".into()),
+        ];
+        match refused.into_iter().find(|(sent, _)| *sent) {
+            None => Ok(()),
+            Some((_, param)) => {
+                let why = match param.as_str() {
+                    "response_format" => {
+                        "an operator's answer is text from the knowledge base, its data are in \"support\"; JSON is \
+                         written by the bare model"
+                    }
+                    "tool_choice" => "an operator decides itself when to hand off; send \"auto\" or \"none\"",
+                    tools if tools.starts_with("tools[") => "operators call transfer_to_human, and nothing else",
+                    _ => "it works with the bare model only",
+                };
+                let what = other.filter(|_| param.starts_with("tools[")).map_or(&param, |n| &self.tools.list[n].name);
+                let message = format!("{what:?} is not for operators: {why}");
+                Err(ApiError::unsupported(param, message))
+            }
+        }
+    }
 }
 
 /// What `metadata` may say to support turns; other entries are the client's own.
@@ -69,9 +115,15 @@ pub fn chat_request(body: Value, limits: TranscriptLimits) -> Result<ChatRequest
     let logprobs = logprobs(&mut fields)?;
     let sampling = sampling(&mut fields)?;
     let metadata = metadata(&mut fields)?;
-    let handoff_tool = tools(&mut fields)?;
-    only_one_answer(&mut fields)?;
-    plain_text_only(&mut fields)?;
+    let tools = tools(&mut fields)?;
+    let format = response_format(&mut fields)?;
+    if format.is_some() && matches!(tools.choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+        let message = "\"response_format\" and a \"tool_choice\" that demands a call exclude each other";
+        return Err(ApiError::invalid("response_format", message));
+    }
+    let count = fields.count("n", 1..=i64::MAX)?.unwrap_or(1);
+    let thinking = thinking(&mut fields)?;
+    text_only(&mut fields)?;
     if fields.boolean("store")? == Some(true) {
         let message = "\"store\": true is not supported: conversations are kept as the server's settings say";
         return Err(ApiError::unsupported("store", message));
@@ -88,12 +140,15 @@ pub fn chat_request(body: Value, limits: TranscriptLimits) -> Result<ChatRequest
         max_tokens,
         stop,
         logprobs,
-        handoff_tool,
+        tools,
+        format,
+        count,
+        thinking,
         metadata,
     })
 }
 
-fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
+pub(super) fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     let Some(value) = fields.take("stream_options") else { return Ok(false) };
     if !stream {
         let message = "\"stream_options\" is allowed only with \"stream\": true";
@@ -106,7 +161,7 @@ fn stream_options(fields: &mut Fields, stream: bool) -> Result<bool, ApiError> {
     Ok(include_usage)
 }
 
-fn max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
+pub(super) fn max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     let old = fields.count("max_tokens", 1..=i64::MAX)?;
     let new = fields.count("max_completion_tokens", 1..=i64::MAX)?;
     match (old, new) {
@@ -118,7 +173,7 @@ fn max_tokens(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     }
 }
 
-fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
+pub(super) fn stop(fields: &mut Fields) -> Result<Vec<String>, ApiError> {
     let list = match fields.take("stop") {
         None => return Ok(Vec::new()),
         Some(Value::String(text)) => vec![Value::String(text)],
@@ -149,7 +204,7 @@ fn logprobs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
     }
 }
 
-fn sampling(fields: &mut Fields) -> Result<SamplingWishes, ApiError> {
+pub(super) fn sampling(fields: &mut Fields) -> Result<SamplingWishes, ApiError> {
     Ok(SamplingWishes {
         temperature: fields.number("temperature", 0.0..=2.0)?,
         top_p: fields.number("top_p", 0.0..=1.0)?,
@@ -210,50 +265,25 @@ fn short(entries: &mut Fields, name: &str) -> Result<Option<String>, ApiError> {
     }
 }
 
-/// True where a handoff may be a call of `transfer_to_human`.
-fn tools(fields: &mut Fields) -> Result<bool, ApiError> {
-    let mut declared = false;
-    match fields.take("tools") {
-        None => {}
-        Some(Value::Array(list)) => {
-            for (n, tool) in list.iter().enumerate() {
-                let name = tool["function"]["name"].as_str().unwrap_or_default();
-                if tool["type"] != "function" || name != HANDOFF_TOOL {
-                    let what = if name.is_empty() { tool["type"].as_str().unwrap_or("?") } else { name };
-                    let message = format!("the tool {what:?} is not supported; only a function {HANDOFF_TOOL:?} is");
-                    return Err(ApiError::unsupported(format!("tools[{n}]"), message));
-                }
-                declared = true;
-            }
-        }
-        Some(other) => return Err(wrong_type("tools", "a list", &other)),
-    }
-    match fields.take("tool_choice") {
-        None => Ok(declared),
-        Some(Value::String(word)) if word == "auto" => Ok(declared),
-        Some(Value::String(word)) if word == "none" => Ok(false),
+/// `reasoning_effort`, or the switch that vLLM and others have for it.
+fn thinking(fields: &mut Fields) -> Result<Option<bool>, ApiError> {
+    let effort = match fields.string("reasoning_effort")?.as_deref() {
+        None => None,
+        Some("none") => Some(false),
+        Some("minimal" | "low" | "medium" | "high" | "xhigh") => Some(true),
         Some(other) => {
-            let message = format!("\"tool_choice\": {other} is not supported; only \"auto\" and \"none\" are");
-            Err(ApiError::unsupported("tool_choice", message))
+            let message = format!("{other:?} is none of none, minimal, low, medium, high, xhigh");
+            return Err(ApiError::invalid("reasoning_effort", message));
         }
-    }
+    };
+    let Some(value) = fields.take("chat_template_kwargs") else { return Ok(effort) };
+    let mut options = Fields::new(value, "chat_template_kwargs")?;
+    let enabled = options.boolean("enable_thinking")?;
+    options.end()?;
+    Ok(effort.or(enabled))
 }
 
-fn only_one_answer(fields: &mut Fields) -> Result<(), ApiError> {
-    match fields.integer("n", 1..=i64::MAX)? {
-        Some(n) if n > 1 => Err(ApiError::unsupported("n", format!("\"n\" is {n}; only 1 answer a request is given"))),
-        _ => Ok(()),
-    }
-}
-
-fn plain_text_only(fields: &mut Fields) -> Result<(), ApiError> {
-    if let Some(format) = fields.take("response_format") {
-        let kind = &format["type"];
-        if kind != "text" {
-            let message = format!("\"response_format\" of type {kind} is not supported; only {{\"type\":\"text\"}} is");
-            return Err(ApiError::unsupported("response_format", message));
-        }
-    }
+fn text_only(fields: &mut Fields) -> Result<(), ApiError> {
     match fields.take("modalities") {
         Some(Value::Array(list)) if list.iter().any(|m| m != "text") => {
             Err(ApiError::unsupported("modalities", "of \"modalities\" only \"text\" is supported"))
@@ -289,7 +319,7 @@ mod tests {
             "tools": [{"type": "function", "function": {"name": "transfer_to_human", "parameters": {}}}],
         }))
         .unwrap();
-        assert!(got.stream && got.include_usage && got.handoff_tool && got.metadata.trace);
+        assert!(got.stream && got.include_usage && got.handoff_tool() && got.metadata.trace);
         assert_eq!((got.max_tokens, got.stop, got.sampling.seed), (Some(7), vec!["END".to_string()], Some(u64::MAX)));
         assert_eq!(got.metadata.conversation_id.as_deref(), Some("c"));
     }
@@ -297,12 +327,10 @@ mod tests {
     #[test]
     fn what_is_not_supported_is_refused_by_name() {
         for (extra, param) in [
-            (json!({"n": 2}), "n"),
             (json!({"audio": {"voice": "x"}}), "audio"),
             (json!({"modalities": ["text", "audio"]}), "modalities"),
-            (json!({"response_format": {"type": "json_object"}}), "response_format"),
-            (json!({"tools": [{"type": "function", "function": {"name": "weather"}}]}), "tools[0]"),
-            (json!({"tool_choice": "required"}), "tool_choice"),
+            (json!({"response_format": {"type": "xml"}}), "response_format.type"),
+            (json!({"tools": [{"type": "web_search"}]}), "tools[0].type"),
             (json!({"functions": []}), "functions"),
             (json!({"store": true}), "store"),
             (json!({"web_search_options": {}}), "web_search_options"),
@@ -334,6 +362,24 @@ mod tests {
     #[test]
     fn tool_choice_none_forbids_the_handoff_call() {
         let tool = json!([{"type": "function", "function": {"name": "transfer_to_human"}}]);
-        assert!(!read(json!({"tools": tool, "tool_choice": "none"})).unwrap().handoff_tool);
+        assert!(!read(json!({"tools": tool, "tool_choice": "none"})).unwrap().handoff_tool());
+    }
+
+    #[test]
+    fn what_only_the_bare_model_does_is_refused_by_name_in_support_turns() {
+        let weather = json!({"type": "function", "function": {"name": "weather"}});
+        let handoff = json!({"type": "function", "function": {"name": "transfer_to_human"}});
+        for (extra, param) in [
+            (json!({"n": 2}), "n"),
+            (json!({"logprobs": true}), "logprobs"),
+            (json!({"response_format": {"type": "json_object"}}), "response_format"),
+            (json!({"tools": [handoff, weather]}), "tools[1]"),
+            (json!({"tools": [handoff], "tool_choice": "required"}), "tool_choice"),
+            (json!({"reasoning_effort": "high"}), "reasoning_effort"),
+        ] {
+            let error = read(extra).unwrap().for_support().unwrap_err();
+            assert_eq!((error.param.as_deref(), error.code), (Some(param), "unsupported_parameter"));
+        }
+        read(json!({"tools": [handoff], "reasoning_effort": "none"})).unwrap().for_support().unwrap();
     }
 }

@@ -17,7 +17,7 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    fn object(&self, object: &str, choices: Value) -> Value {
+    pub(super) fn object(&self, object: &str, choices: Value) -> Value {
         json!({
             "id": self.id, "object": object, "created": self.created, "model": self.model,
             "system_fingerprint": self.fingerprint, "choices": choices,
@@ -25,25 +25,22 @@ impl Envelope {
     }
 
     /// The whole answer.
-    pub fn completion(
-        &self,
-        message: Value,
-        finish_reason: &str,
-        logprobs: Option<&[TokenLogprob]>,
-        usage: &Usage,
-    ) -> Value {
-        let choice = json!({
-            "index": 0, "message": message, "logprobs": logprobs.map(logprobs_of), "finish_reason": finish_reason,
-        });
-        let mut answer = self.object("chat.completion", json!([choice]));
+    pub fn completion(&self, choices: Vec<Value>, usage: &Usage) -> Value {
+        let mut answer = self.object("chat.completion", json!(choices));
         answer["usage"] = usage_of(usage);
         answer
     }
 
     /// One chunk of a stream.
-    pub fn chunk(&self, delta: Value, finish_reason: Option<&str>, logprobs: Option<&[TokenLogprob]>) -> Value {
+    pub fn chunk(
+        &self,
+        choice: usize,
+        delta: Value,
+        finish_reason: Option<&str>,
+        logprobs: Option<&[TokenLogprob]>,
+    ) -> Value {
         let choice = json!({
-            "index": 0, "delta": delta, "logprobs": logprobs.map(logprobs_of), "finish_reason": finish_reason,
+            "index": choice, "delta": delta, "logprobs": logprobs.map(logprobs_of), "finish_reason": finish_reason,
         });
         self.object("chat.completion.chunk", json!([choice]))
     }
@@ -74,22 +71,53 @@ fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
     json!({"content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null})
 }
 
-/// The assistant's message of a whole answer.
-pub fn message_of(text: &str, tool_call: Option<&Value>) -> Value {
-    let mut message = json!({"role": "assistant", "content": text, "refusal": null});
-    if let Some(call) = tool_call {
-        if text.is_empty() {
-            message["content"] = Value::Null;
-        }
-        message["tool_calls"] = json!([call]);
-    }
-    message
+/// One choice of a whole answer, as it is gathered.
+#[derive(Debug, Default)]
+pub struct Gathered {
+    pub text: String,
+    pub reasoning: String,
+    pub calls: Vec<Value>,
+    pub logprobs: Vec<TokenLogprob>,
+    pub finish_reason: &'static str,
 }
 
-/// A tool call as a stream's delta: the same, with its index.
-pub fn tool_call_delta(call: &Value) -> Value {
-    let mut call = call.clone();
-    call["index"] = json!(0);
+impl Gathered {
+    /// More of a call's arguments.
+    pub fn add_arguments(&mut self, index: usize, text: &str) {
+        if let Some(arguments) = self.calls.get_mut(index).and_then(|call| call.pointer_mut("/function/arguments")) {
+            *arguments = Value::from(format!("{}{text}", arguments.as_str().unwrap_or_default()));
+        }
+    }
+
+    /// The choice on the wire.
+    pub fn choice(&self, index: usize, want_logprobs: bool) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.text, "refusal": null});
+        if !self.reasoning.is_empty() {
+            message["reasoning_content"] = json!(self.reasoning);
+        }
+        if !self.calls.is_empty() {
+            if self.text.is_empty() {
+                message["content"] = Value::Null;
+            }
+            message["tool_calls"] = json!(self.calls);
+        }
+        let logprobs = want_logprobs.then(|| logprobs_of(&self.logprobs));
+        json!({"index": index, "message": message, "logprobs": logprobs, "finish_reason": self.finish_reason})
+    }
+}
+
+/// A call of a client's function.
+pub fn tool_call(id: &str, name: &str, arguments: &str) -> Value {
+    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+}
+
+pub fn new_call_id() -> String {
+    format!("call_{}", uuid::Uuid::new_v4().simple())
+}
+
+/// A tool call, or more of one, as a stream's delta: the same, with its index.
+pub fn tool_call_delta(index: usize, mut call: Value) -> Value {
+    call["index"] = json!(index);
     json!({"tool_calls": [call]})
 }
 

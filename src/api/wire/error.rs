@@ -115,6 +115,7 @@ impl From<LlmError> for ApiError {
             }
             LlmError::QueueFull { waiting, retry_after_s } => Self::busy(waiting, retry_after_s),
             LlmError::Template(_) => Self::invalid("messages", message),
+            LlmError::Schema { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_schema", message),
             LlmError::InvalidParameter(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
             LlmError::Load(_) | LlmError::Engine(_) => Self::internal(message),
         }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
-use crate::llm::ChatMessage;
+use crate::llm::{PromptMessage, ToolCall};
 
 /// Bounds on a transcript, from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +14,8 @@ pub struct TranscriptLimits {
 }
 
 /// Reads the transcript. `developer` becomes `system`; content may be a string or a list of text parts (joined by
-/// line breaks); an assistant's tool calls are dropped, since only their results' words matter here.
-pub fn messages(value: Option<Value>, limits: TranscriptLimits) -> Result<Vec<ChatMessage>, ApiError> {
+/// line breaks).
+pub fn messages(value: Option<Value>, limits: TranscriptLimits) -> Result<Vec<PromptMessage>, ApiError> {
     let list = match value {
         None => return Err(ApiError::missing("messages")),
         Some(Value::Array(list)) => list,
@@ -31,7 +31,7 @@ pub fn messages(value: Option<Value>, limits: TranscriptLimits) -> Result<Vec<Ch
     list.into_iter().enumerate().map(|(n, value)| message(n, value, limits.max_message_chars)).collect()
 }
 
-fn message(n: usize, value: Value, max_chars: usize) -> Result<ChatMessage, ApiError> {
+fn message(n: usize, value: Value, max_chars: usize) -> Result<PromptMessage, ApiError> {
     let mut fields = Fields::new(value, format!("messages[{n}]"))?;
     let role = fields.required_string("role")?;
     let role = match role.as_str() {
@@ -44,16 +44,16 @@ fn message(n: usize, value: Value, max_chars: usize) -> Result<ChatMessage, ApiE
     }
     .to_string();
     let path = fields.path("content");
-    let mut has_calls = false;
+    let (mut tool_calls, mut tool_call_id) = (Vec::new(), None);
     match role.as_str() {
         "assistant" => {
-            has_calls = fields.take("tool_calls").is_some();
+            tool_calls = calls(&mut fields, max_chars)?;
             // What clients send back of an answer, as they got it.
             fields.ignore(&["refusal", "annotations", "reasoning_content", "reasoning", "function_call"]);
             fields.refuse(&[("audio", "this server has text only")])?;
         }
         "tool" => {
-            fields.required_string("tool_call_id")?;
+            tool_call_id = Some(fields.required_string("tool_call_id")?);
         }
         _ => {}
     }
@@ -62,7 +62,7 @@ fn message(n: usize, value: Value, max_chars: usize) -> Result<ChatMessage, ApiE
         Some(Value::String(text)) => text,
         Some(Value::Array(parts)) => text_of_parts(parts, &path)?,
         Some(other) => return Err(wrong_type(&path, "a string or a list of text parts", &other)),
-        None if has_calls => String::new(),
+        None if !tool_calls.is_empty() => String::new(),
         None => return Err(ApiError::missing(path)),
     };
     fields.end()?;
@@ -71,7 +71,41 @@ fn message(n: usize, value: Value, max_chars: usize) -> Result<ChatMessage, ApiE
         let message = format!("this message has {chars} characters; the limit is {max_chars}");
         return Err(ApiError::invalid(path, format!("{message} (server.max_message_chars)")));
     }
-    Ok(ChatMessage { role, content })
+    Ok(PromptMessage { role, content, tool_calls, tool_call_id })
+}
+
+/// What an assistant's message called.
+fn calls(fields: &mut Fields, max_chars: usize) -> Result<Vec<ToolCall>, ApiError> {
+    let path = fields.path("tool_calls");
+    let list = match fields.take("tool_calls") {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong_type(&path, "a list", &other)),
+    };
+    let one = |(n, value): (usize, Value)| {
+        let mut call = Fields::new(value, format!("{path}[{n}]"))?;
+        call.ignore(&["type", "index"]);
+        let id = call.required_string("id")?;
+        let at = call.path("function");
+        let Some(function) = call.take("function") else { return Err(ApiError::missing(at)) };
+        call.end()?;
+        let mut function = Fields::new(function, at)?;
+        let name = function.required_string("name")?;
+        let at = function.path("arguments");
+        let arguments = match function.take("arguments") {
+            None => Value::Object(Default::default()),
+            Some(Value::String(text)) if text.len() > max_chars.saturating_mul(4) => {
+                return Err(ApiError::invalid(at, "the arguments are longer than server.max_message_chars"));
+            }
+            Some(Value::String(text)) if text.trim().is_empty() => Value::Object(Default::default()),
+            Some(Value::String(text)) => serde_json::from_str(&text)
+                .map_err(|error| ApiError::invalid(at, format!("the arguments are not JSON: {error}")))?,
+            Some(value) => value,
+        };
+        function.end()?;
+        Ok(ToolCall { id, name, arguments })
+    };
+    list.into_iter().enumerate().map(one).collect()
 }
 
 fn text_of_parts(parts: Vec<Value>, path: &str) -> Result<String, ApiError> {
@@ -96,7 +130,7 @@ mod tests {
 
     const LIMITS: TranscriptLimits = TranscriptLimits { max_messages: 3, max_message_chars: 10 };
 
-    fn read(value: Value) -> Result<Vec<ChatMessage>, ApiError> {
+    fn read(value: Value) -> Result<Vec<PromptMessage>, ApiError> {
         messages(Some(value), LIMITS)
     }
 
@@ -121,11 +155,17 @@ mod tests {
     #[test]
     fn a_tool_call_and_its_result_may_stand_in_a_transcript() {
         let got = read(json!([
-            {"role": "assistant", "content": null, "tool_calls": [{"id": "c", "type": "function"}]},
+            {"role": "assistant", "content": null,
+             "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{\"a\": 1}"}}]},
             {"role": "tool", "tool_call_id": "c", "content": "done"},
         ]))
         .unwrap();
-        assert_eq!(got[1].content, "done");
+        assert_eq!((got[0].tool_calls[0].name.as_str(), &got[0].tool_calls[0].arguments), ("f", &json!({"a": 1})));
+        assert_eq!((got[1].content.as_str(), got[1].tool_call_id.as_deref()), ("done", Some("c")));
+        let broken =
+            json!([{"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{"}}]}]);
+        let error = read(broken).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].tool_calls[0].function.arguments"));
     }
 
     #[test]

@@ -3,8 +3,12 @@
 
 pub mod chat;
 pub mod completion;
+pub mod completions;
 pub mod embeddings;
 pub mod error;
 pub mod fields;
+pub mod items;
 pub mod messages;
+pub mod responses;
 pub mod support;
+pub mod tools;

@@ -73,7 +73,7 @@ fn spellings_that_overlap_are_all_broken() {
     let tokens =
         TemplateTokens { control: vec!["<a>b".into(), ">bc".into(), "bcd".into()], ..TemplateTokens::default() };
     let template = ChatTemplate::new("{% for m in messages %}{{ m.content }}{% endfor %}", tokens).unwrap();
-    let marked = template.mark(0, &messages(&[("user", "<a>bcd")])[0]).content;
+    let marked = template.mark(0, &messages(&[("user", "<a>bcd")])[0].clone().into()).content;
     assert!(template.control.find(&marked).is_none(), "{marked:?}");
 }
 
@@ -149,9 +149,9 @@ fn a_template_without_a_system_role_gets_its_text_before_the_first_question() {
 
 #[test]
 fn a_template_that_refuses_says_why() {
-    let picky = "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('tools are not for me') }}{% endif %}{{ m.content }}{% endfor %}";
-    let error = template(picky, false).unwrap().prompt(&messages(&[("tool", "1")]), &Letters).unwrap_err();
-    assert!(error.to_string().contains("tools are not for me"), "{error}");
+    let picky = "{% for m in messages %}{% if m.role == 'assistant' %}{{ raise_exception('I speak for myself') }}{% endif %}{{ m.content }}{% endfor %}";
+    let error = template(picky, false).unwrap().prompt(&messages(&[("assistant", "1")]), &Letters).unwrap_err();
+    assert!(error.to_string().contains("I speak for myself"), "{error}");
 }
 
 #[test]
