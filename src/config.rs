@@ -22,6 +22,7 @@ pub struct Settings {
     pub store: StoreSettings,
     pub figures: FiguresSettings,
     pub retention: RetentionSettings,
+    pub desk: DeskSettings,
 }
 
 /// The HTTP side.
@@ -92,7 +93,7 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
     pub sha256: String,
-    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`.
+    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`.
     #[serde(default = "ApiKey::default_scopes")]
     pub scopes: Vec<String>,
 }
@@ -240,6 +241,119 @@ pub struct RetentionSettings {
     pub text_days: u32,
     /// Whole conversations with all that belongs to them.
     pub conversation_days: u32,
+}
+
+/// The people's side: staff, teams, the website widget, channels, webhooks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeskSettings {
+    /// Teams with working hours, by the name that operators' `handoff.queue` uses. Others always work.
+    pub teams: Vec<TeamSettings>,
+    /// How long an unused session of the console lives, in hours.
+    pub session_hours: u64,
+    /// How long a colleague's join link can be used, in hours.
+    pub join_link_hours: u64,
+    /// Attempts to log in, by account and by address, within five minutes.
+    pub login_attempts: usize,
+    /// Take the client's address from the last entry of `X-Forwarded-For`, which your proxy must set.
+    pub trust_forwarded_for: bool,
+    /// The console's live list goes back so many hours.
+    pub live_hours: u64,
+    /// Longest reply or note, in characters.
+    pub reply_chars: usize,
+    /// Most open event streams, of consoles and widgets together.
+    pub event_streams: usize,
+    /// Serve the website widget.
+    pub widget: bool,
+    /// Sites that may show the widget (`https://shop.example`); the server's own pages always may.
+    pub widget_sites: Vec<String>,
+    /// Serve the demo page `/widget/demo` also where others reach the server.
+    pub widget_demo: bool,
+    /// How long a visitor's token lives, in seconds; it is renewed while in use.
+    pub widget_token_s: u64,
+    /// How long a visitor's conversation can be gone on with, in days.
+    pub widget_return_days: u64,
+    /// Messages of one visitor within a minute; from one address five times as many.
+    pub widget_messages_per_minute: usize,
+    /// Longest message of a visitor or of a channel, in characters.
+    pub message_chars: usize,
+    /// Bridges to messengers and mail, by name: they post to `/v1/channels/NAME/messages`.
+    pub channels: Vec<ChannelSettings>,
+    /// Who else is told what happens at the desk.
+    pub webhooks: Vec<WebhookSettings>,
+    /// How long a webhook's receiver may take, in seconds.
+    pub webhook_timeout_s: u64,
+}
+
+/// A team of the desk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeamSettings {
+    pub name: String,
+    /// Of its hours, e.g. `Europe/Berlin`.
+    pub timezone: String,
+    /// E.g. `mon-fri 09:00-18:00`, `sat 10:00-14:00`; empty: always.
+    pub hours: Vec<String>,
+    /// Days off, `2027-01-01`.
+    pub holidays: Vec<String>,
+}
+
+/// A bridge to a messenger or a mail gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSettings {
+    pub name: String,
+    /// Where replies go.
+    pub url: String,
+    /// `whsec_…`: signs what is sent there.
+    pub secret: String,
+    /// Steers routing, as `metadata.audience` does.
+    #[serde(default)]
+    pub audience: Option<String>,
+}
+
+/// Who is told of events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    pub name: String,
+    pub url: String,
+    /// `whsec_…`: signs what is sent there.
+    pub secret: String,
+    /// Any of `handoff.created`, `conversation.closed`, `message.created`; empty: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+impl Default for DeskSettings {
+    fn default() -> Self {
+        Self {
+            teams: Vec::new(),
+            session_hours: 12,
+            join_link_hours: 72,
+            login_attempts: 10,
+            trust_forwarded_for: false,
+            live_hours: 24,
+            reply_chars: 8000,
+            event_streams: 500,
+            widget: true,
+            widget_sites: Vec::new(),
+            widget_demo: false,
+            widget_token_s: 3600,
+            widget_return_days: 30,
+            widget_messages_per_minute: 20,
+            message_chars: 4000,
+            channels: Vec::new(),
+            webhooks: Vec::new(),
+            webhook_timeout_s: 15,
+        }
+    }
+}
+
+impl Default for TeamSettings {
+    fn default() -> Self {
+        Self { name: String::new(), timezone: "UTC".into(), hours: Vec::new(), holidays: Vec::new() }
+    }
 }
 
 impl Default for ServerSettings {

@@ -7,6 +7,7 @@
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
 //! | 5 | [`console`] | the console's and the widget's pages: files for browsers |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
+//! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
 //! | 4 | [`desk`] | the people's side: knowledge, suggestions |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |

@@ -9,9 +9,12 @@ use tokio::sync::oneshot;
 use super::auth::Keys;
 use super::listen::{Socket, cors};
 use super::state::{AppState, Loaded};
+use super::webhooks::Webhooks;
+use super::widget::token::Signer;
 use super::{ModelFiles, ServeError, Startup, router};
 use crate::config::{RetentionSettings, Settings};
 use crate::desk;
+use crate::desk::Teams;
 use crate::desk::knowledge::Curator;
 use crate::embed::{Embedder, Reranker};
 use crate::kb::{self, Knowledge, WatchGuard};
@@ -34,13 +37,16 @@ pub async fn serve(
     let started = Instant::now();
     let report: Report = Arc::new(Mutex::new(report));
     let keys = Keys::new(&settings.server).map_err(ServeError::Settings)?;
+    let teams = Teams::read(&settings.desk).map_err(ServeError::Settings)?;
+    let webhooks = Webhooks::read(&settings.desk).map_err(ServeError::Settings)?;
+    super::widget::check(&settings.desk).map_err(ServeError::Settings)?;
     let cors = cors(&settings.server.cors_origins)?;
     let _in_use = StateLock::shared(&settings.store.state_dir)?;
     let socket = Socket::open(&settings.server).await?;
     let public_url = settings.server.public_url_at(socket.port());
     let base = socket.base();
     tokio::spawn(crate::telemetry::keep_metrics_small());
-    let state = AppState::new(settings, keys, public_url);
+    let state = AppState::new(settings, keys, teams, public_url);
     let router = match cors {
         Some(cors) => router(state.clone()).layer(cors),
         None => router(state.clone()),
@@ -48,7 +54,7 @@ pub async fn serve(
     let mut server = socket.serve(router)?;
     (report.lock())(Startup::Listening { base });
 
-    let mut loading = tokio::spawn(load(state.clone(), models, report, started));
+    let mut loading = tokio::spawn(load(state.clone(), models, webhooks, report, started));
     let mut loaded = false;
     // Watches the pack until the server ends.
     let mut _guard = None;
@@ -86,6 +92,7 @@ pub async fn serve(
 async fn load(
     state: AppState,
     models: ModelFiles,
+    webhooks: Webhooks,
     report: Report,
     started: Instant,
 ) -> Result<Option<WatchGuard>, ServeError> {
@@ -102,6 +109,7 @@ async fn load(
         on_a_thread("load", move || load_blocking(&settings, &models, &report)).await?
     };
     let (chat, embedder, knowledge, guard) = blocking?;
+    let signer = Signer::open(&settings.store.state_dir)?;
     let support = {
         let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
@@ -120,7 +128,8 @@ async fn load(
         embedder,
         support,
         knowledge,
-        store,
+        store: store.clone(),
+        signer,
         locks: Default::default(),
         traces: Default::default(),
         public_files: Default::default(),
@@ -128,6 +137,12 @@ async fn load(
         since: chrono::Utc::now().timestamp(),
         embedding_turn: Arc::new(tokio::sync::Semaphore::new(1)),
     });
+    if let Some(url) = super::console::first_link(&store, state.public_url()).await? {
+        (report.lock())(Startup::JoinLink { url });
+    }
+    super::inbound::resume(&state);
+    super::inbound::forget_words(&state);
+    super::webhooks::start(&state, webhooks);
     (report.lock())(Startup::Ready { ms: ms(started.elapsed()) });
     Ok(guard)
 }

@@ -82,8 +82,8 @@ fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
         let mut answer = String::new();
         while let Some(event) = turn.next().await {
             match event {
-                TurnEvent::Text(text) if args.json => answer += &text,
-                TurnEvent::Text(text) => {
+                TurnEvent::Text(text) | TurnEvent::Promise(text) if args.json => answer += &text,
+                TurnEvent::Text(text) | TurnEvent::Promise(text) => {
                     print!("{text}");
                     std::io::stdout().flush()?;
                 }

@@ -209,12 +209,15 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_every_setting() {
-        let readme = include_str!("../../README.md");
+    fn the_documentation_lists_every_setting() {
+        let readme = concat!(include_str!("../../README.md"), include_str!("../../docs/desk.md"));
         let settings = serde_json::to_value(Settings::default()).unwrap();
         for (section, fields) in settings.as_object().unwrap() {
             for field in fields.as_object().unwrap().keys() {
-                assert!(readme.contains(&format!("| `{section}.{field}` |")), "{section}.{field} is not in README.md");
+                assert!(
+                    readme.contains(&format!("| `{section}.{field}` |")),
+                    "{section}.{field} is in neither README.md nor docs/desk.md"
+                );
             }
         }
     }

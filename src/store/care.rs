@@ -17,6 +17,11 @@ const BATCH: i64 = 200;
 /// How often the log is tried to be emptied while others read.
 const CHECKPOINTS: usize = 50;
 
+/// Conversations `c` in which nobody has said anything since $1.
+const SILENT_SINCE: &str = "c.started_ms < $1
+    AND NOT EXISTS (SELECT 1 FROM turns t WHERE t.conversation_id = c.id AND t.at_ms >= $1)
+    AND NOT EXISTS (SELECT 1 FROM messages m WHERE m.conversation_id = c.id AND m.at_ms >= $1)";
+
 /// What was deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Deleted {
@@ -87,13 +92,13 @@ impl Store {
         let before = |days: u32| now_ms() - i64::from(days) * DAY_MS;
         if settings.conversation_days > 0 {
             loop {
-                let ids: Vec<String> = sqlx::query_scalar(
-                    "SELECT conversation_id FROM desk WHERE updated_ms < $1 ORDER BY updated_ms LIMIT $2",
-                )
-                .bind(before(settings.conversation_days))
-                .bind(BATCH)
-                .fetch_all(&self.pool)
-                .await?;
+                let sql =
+                    format!("SELECT c.id FROM conversations c WHERE {SILENT_SINCE} ORDER BY c.started_ms LIMIT $2");
+                let ids: Vec<String> = sqlx::query_scalar(AssertSqlSafe(sql))
+                    .bind(before(settings.conversation_days))
+                    .bind(BATCH)
+                    .fetch_all(&self.pool)
+                    .await?;
                 if ids.is_empty() {
                     break;
                 }
@@ -168,23 +173,23 @@ impl Store {
 
     /// Deletes the words of conversations that ended before a moment; outcomes and figures stay.
     async fn delete_words(&self, before_ms: i64) -> Result<u64, StoreError> {
-        const OLD: &str = "(SELECT conversation_id FROM desk WHERE updated_ms < $1)";
-        const OLD_TURNS: &str =
-            "(SELECT t.id FROM turns t JOIN desk d ON d.conversation_id = t.conversation_id WHERE d.updated_ms < $1)";
+        let old = format!("(SELECT c.id FROM conversations c WHERE {SILENT_SINCE})");
+        let old_turns = format!("(SELECT id FROM turns WHERE conversation_id IN {old})");
         let statements = [
-            format!("DELETE FROM texts WHERE turn_id IN {OLD_TURNS}"),
-            format!("UPDATE turns SET reason = NULL WHERE reason IS NOT NULL AND conversation_id IN {OLD}"),
-            format!("UPDATE marks SET right_answer = NULL WHERE right_answer IS NOT NULL AND turn_id IN {OLD_TURNS}"),
-            format!("UPDATE messages SET text = '' WHERE text <> '' AND conversation_id IN {OLD}"),
-            format!("UPDATE inbound SET text = '', context = '{{}}' WHERE text <> '' AND conversation_id IN {OLD}"),
-            format!("UPDATE handoffs SET summary = '', reason = '' WHERE summary <> '' AND conversation_id IN {OLD}"),
+            format!("DELETE FROM texts WHERE turn_id IN {old_turns}"),
+            format!("UPDATE turns SET reason = NULL WHERE reason IS NOT NULL AND conversation_id IN {old}"),
+            format!("UPDATE marks SET right_answer = NULL WHERE right_answer IS NOT NULL AND turn_id IN {old_turns}"),
+            format!("UPDATE messages SET text = '' WHERE text <> '' AND conversation_id IN {old}"),
+            format!("UPDATE inbound SET text = '', context = '{{}}' WHERE text <> '' AND conversation_id IN {old}"),
+            format!("UPDATE handoffs SET summary = '', reason = '' WHERE summary <> '' AND conversation_id IN {old}"),
             format!(
-                "UPDATE deliveries SET payload = '' WHERE payload <> '' AND state <> 'waiting' AND conversation_id IN {OLD}"
+                "UPDATE deliveries SET payload = '' WHERE payload <> '' AND state <> 'waiting' AND conversation_id IN {old}"
             ),
-            format!("DELETE FROM desk_search WHERE conversation_id IN {OLD}"),
-            "UPDATE desk SET last_text = '', customer_name = NULL
-              WHERE (last_text <> '' OR customer_name IS NOT NULL) AND updated_ms < $1"
-                .to_string(),
+            format!("DELETE FROM desk_search WHERE conversation_id IN {old}"),
+            format!(
+                "UPDATE desk SET last_text = '', customer_name = NULL
+                  WHERE (last_text <> '' OR customer_name IS NOT NULL) AND conversation_id IN {old}"
+            ),
         ];
         let mut tx = self.write().await?;
         let mut rows = 0;

@@ -1,11 +1,13 @@
 //! Opening the database file and bringing its schema up to date; all that is SQLite's own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool, Transaction};
+use tokio::sync::watch;
 
 use super::StoreError;
 use crate::personal;
@@ -21,6 +23,8 @@ pub struct Store {
     pub(super) pool: SqlitePool,
     pub(super) keep_text: bool,
     pub(super) mask_personal: bool,
+    /// Commits that added to the feed.
+    pub(super) fed: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
@@ -39,7 +43,8 @@ impl Store {
             .filename(&path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // What was acknowledged survives also a loss of power.
+            .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .foreign_keys(true)
             // What is deleted is overwritten.
@@ -54,7 +59,7 @@ impl Store {
             MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
             e => failed(e.to_string()),
         })?;
-        Ok(Self { pool, keep_text, mask_personal: false })
+        Ok(Self { pool, keep_text, mask_personal: false, fed: Arc::new(watch::channel(0).0) })
     }
 
     /// With `true`, cards, phones, addresses and the like are masked in every text that is kept from now on.

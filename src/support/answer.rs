@@ -137,7 +137,7 @@ fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
             return Some(Mode::Choice { options, confidence: best.fit });
         }
     }
-    Some(Mode::Quoted { confidence: best.fit, candidate: best })
+    Some(Mode::Quoted { confidence: best.fit, candidate: fragment::together(&best, &fitting) })
 }
 
 /// True where the candidate shows code of a family that the query names.

@@ -103,6 +103,8 @@ impl Findings {
 
 /// Most questions, and most pages, that are compared besides what the search found.
 const COMPARED: usize = 64;
+/// Most sections of pages that are kept, best first: ten pages' worth where each comes up twice.
+const KEPT: usize = 24;
 /// Likeness by vectors that is taken for none, and the range up to full likeness.
 const COSINE_FLOOR: f32 = 0.34;
 const COSINE_RANGE: f32 = 0.42;
@@ -160,7 +162,7 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .filter(|c| c.fit > 0.05)
         .collect();
     articles.sort_by(|a, b| b.fit.total_cmp(&a.fit));
-    articles.truncate(10);
+    articles.truncate(KEPT);
     let mut places: Vec<(usize, f32)> = lexicon
         .places
         .iter()

@@ -133,6 +133,9 @@ impl Action {
 pub enum TurnEvent {
     /// Checked text, in order; concatenated it is the whole answer.
     Text(String),
+    /// Text like any other, that promises a person: it may be shown once the handoff, in the outcome that follows, is
+    /// recorded.
+    Promise(String),
     Done(Box<TurnOutcome>),
 }
 

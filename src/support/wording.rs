@@ -15,6 +15,8 @@ use crate::llm::SamplingParams;
 
 /// Longest quotation of a passage, in characters.
 const QUOTE_CHARS: usize = 1100;
+/// The same where code is asked for: steps with their code are not torn apart.
+const CODE_CHARS: usize = 2400;
 
 impl Planner<'_> {
     /// A passage's own words.
@@ -161,7 +163,8 @@ impl Planner<'_> {
     /// A passage's answering part with its assets and links.
     pub(super) fn quoted(&self, chunk: &Chunk, query: &Query) -> String {
         let url = &self.request.public_url;
-        let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, QUOTE_CHARS);
+        let longest = if query.intent.code { CODE_CHARS } else { QUOTE_CHARS };
+        let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, longest);
         let assets = Assets::of(chunk, url);
         expand(&with_links(&text, chunk, url), &assets)
     }

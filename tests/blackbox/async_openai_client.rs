@@ -33,7 +33,7 @@ async fn chat_works() {
 async fn streams_work() {
     let options = json!({"include_usage": true});
     let extra = json!({"max_tokens": 8, "temperature": 0.0, "stream": true, "stream_options": options});
-    let request = chat(CHAT_MODEL, "What is the capital of France?", extra);
+    let request = chat(CHAT_MODEL, "Name the capital of France.", extra);
     let mut stream = client().chat().create_stream(request).await.unwrap();
     let (mut text, mut reason, mut usage) = (String::new(), None, None);
     while let Some(chunk) = stream.next().await {

@@ -4,9 +4,12 @@
 
 mod async_openai_client;
 mod browser;
+mod channels;
 mod cli;
 mod conversations;
+mod crash;
 mod demo_evals;
+mod desk;
 mod disconnect;
 mod documents;
 mod embeddings;
@@ -24,3 +27,4 @@ mod raw_chat;
 mod server;
 mod streaming;
 mod support_chat;
+mod widget;

@@ -8,7 +8,7 @@ use super::server::{CHAT_MODEL, Server, user};
 async fn a_whole_answer_has_openais_fields_and_a_true_usage() {
     let server = Server::shared();
     let extra = json!({"temperature": 0, "max_tokens": 8});
-    let reply = server.chat(CHAT_MODEL, json!([user("What is the capital of France?")]), extra).await;
+    let reply = server.chat(CHAT_MODEL, json!([user("Name the capital of France.")]), extra).await;
     let body = reply.json();
     assert_eq!(reply.status, 200, "{body}");
     assert!(body["id"].as_str().unwrap().starts_with("chatcmpl-"));
@@ -33,7 +33,7 @@ async fn the_limit_of_tokens_ends_an_answer_with_length() {
 
 #[tokio::test]
 async fn a_stop_string_ends_an_answer_before_it() {
-    let messages = json!([user("What is the capital of France?")]);
+    let messages = json!([user("Name the capital of France.")]);
     let extra = json!({"temperature": 0, "max_tokens": 30, "stop": "Paris"});
     let reply = Server::shared().chat(CHAT_MODEL, messages, extra).await;
     assert!(!reply.content().contains("Paris"), "{}", reply.text());
@@ -54,7 +54,7 @@ async fn the_same_seed_gives_the_same_answer() {
 
 #[tokio::test]
 async fn log_probabilities_cover_the_answer() {
-    let messages = json!([user("What is the capital of France?")]);
+    let messages = json!([user("Name the capital of France.")]);
     let extra = json!({"temperature": 0, "max_tokens": 4, "logprobs": true, "top_logprobs": 3});
     let body = Server::shared().chat(CHAT_MODEL, messages, extra).await.json();
     let tokens = body["choices"][0]["logprobs"]["content"].as_array().unwrap_or_else(|| panic!("{body}"));

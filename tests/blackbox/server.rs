@@ -137,6 +137,26 @@ impl Server {
         self.log()
     }
 
+    /// Kills the process at once, as a loss of power would; its folder.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        let pid = self.pid();
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+        assert!(killed.success(), "the server {pid} was gone already");
+        self.end();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The process's own id: the shell's only child.
+    fn pid(&self) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.shell.id());
+        let children = std::fs::read_to_string(children).expect("the shell has a child");
+        let is_server = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "firstline")
+        };
+        let pid = children.split_whitespace().find(is_server).expect("the server runs");
+        pid.parse().expect("a number")
+    }
+
     /// Sends SIGTERM without waiting.
     pub fn begin_stop(&mut self) {
         self.stdin = None;

@@ -24,7 +24,7 @@ fn text_of(events: &[Value]) -> String {
 
 #[tokio::test]
 async fn a_stream_is_role_text_reason_usage_done() {
-    let question = "What is the capital of France?";
+    let question = "Name the capital of France.";
     let extra = json!({"temperature": 0, "max_tokens": 12});
     let mut with_usage = extra.clone();
     with_usage["stream_options"] = json!({"include_usage": true});

@@ -24,7 +24,7 @@ TRACES = """() => [...window.__ran, ...[...document.querySelectorAll('*')].flatM
   for (const { name, value } of node.attributes) {
     if (/^on/i.test(name)) found.push(`${node.localName} ${name}`);
     if (/^(href|src|action|formaction|data|xlink:href)$/i.test(name) && /^\\s*(javascript|vbscript|data:text)/i.test(value)) found.push(`${node.localName} ${name}=${value}`);
-    if (name === 'srcdoc' || (name === 'style' && node !== document.documentElement)) found.push(`${node.localName} ${name}`);
+    if (name === 'srcdoc') found.push(`${node.localName} ${name}`);
   }
   if (node.localName === 'script' && !node.src) found.push('an inline script');
   if (['object', 'embed', 'base', 'math', 'marquee'].includes(node.localName)) found.push(node.localName);
@@ -139,11 +139,10 @@ class User:
 
 
 def say(frame, text):
-    """Writes a message in the chat and waits until it is answered; gives the answers' texts that came."""
+    """Writes a message in the chat and waits until it is answered; gives the texts that came as answers."""
     before = frame.locator(".say-bot").count()
     frame.fill("#text", text)
     frame.press("#text", "Enter")
-    frame.wait_for_function("(before) => document.querySelectorAll('.say-bot footer').length + 1 > before", arg=before)
     frame.wait_for_function(
         "() => !document.querySelector('[aria-busy]') && ![...document.querySelectorAll('.note')].some((note) => note.textContent)"
     )

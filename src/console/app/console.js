@@ -101,6 +101,7 @@ function route() {
     const place = document.getElementById("content");
     place.replaceChildren();
     place.className = `page-${page.name}`;
+    place.append(el("h1", { class: "off-screen" }, t(page.name)));
     open = { name: page.name };
     Object.assign(open, page.show(place, rest));
   }

@@ -26,7 +26,7 @@ export function showFigures(place) {
   const body = el("div", { class: "figures" });
   const versions = el("div");
   get("/versions").then((got) => versions.replaceChildren(versionsCard(got)), () => {});
-  place.append(el("header", { class: "filters" }, presets, el("span", { class: "row" }, from, "–", to), operator, version, channel, el("span", { class: "grow" }), csv), el("div", { class: "scroll" }, body));
+  place.append(el("header", { class: "filters" }, presets, el("span", { class: "row" }, from, "–", to), operator, version, channel, el("span", { class: "grow" }), csv), el("div", { class: "scroll", tabindex: "0", "aria-label": t("figures"), role: "region" }, body));
 
   const filter = () => ({ from: startOf(from.value), to: startOf(to.value) + DAY, operator: operator.value, version: version.value, channel: channel.value });
 
@@ -45,7 +45,8 @@ export function showFigures(place) {
     if (!got || gone || mine !== asked) return;
     const [byDay, byOperator, byVersion] = got;
     offer(operator, byOperator.rows.map((row) => row.key));
-    offer(version, byVersion.rows.map((row) => row.key));
+    // A row is named operator/version; the filter asks for the version alone.
+    offer(version, byVersion.rows.map((row) => row.key.split("/").pop()));
     offer(channel, byDay.channels ?? []);
     channel.hidden = channel.options.length < 2;
     if (!byDay.total?.conversations) { body.replaceChildren(el("div", { class: "nothing tall" }, icon("figures", 34), el("strong", {}, t("noFigures")))); return; }
@@ -62,7 +63,7 @@ const hintOf = (rate) => (rate?.low == null ? desk.say.percent(rate?.value) : `$
 const quick = (ms) => desk.say.quick(ms, desk.say.span);
 
 function tile(title, value, ...below) {
-  return el("section", { class: "tile" }, el("h3", {}, title), el("strong", {}, value), ...below);
+  return el("section", { class: "tile" }, el("h2", {}, title), el("strong", {}, value), ...below);
 }
 
 function tiles(total) {
@@ -104,15 +105,15 @@ function plots(byDay, range) {
   });
   const legend = [t("confirmed"), t("assumed"), t("handoffs"), t("other")];
   return el("div", { class: "two-plots" },
-    el("section", { class: "card" }, el("h3", {}, t("byDay")), el("p", { class: "soft small" }, t("byDayHint")), whiskers(rates, { label: (mark) => say.percent(mark), title: t("byDay") })),
-    el("section", { class: "card" }, el("h3", {}, t("volume")), el("p", { class: "legend" }, legend.map((word, n) => el("span", { class: `key-${n}` }, word))),
+    el("section", { class: "card" }, el("h2", {}, t("byDay")), el("p", { class: "soft small" }, t("byDayHint")), whiskers(rates, { label: (mark) => say.percent(mark), title: t("byDay") })),
+    el("section", { class: "card" }, el("h2", {}, t("volume")), el("p", { class: "legend" }, legend.map((word, n) => el("span", { class: `key-${n}` }, word))),
       stacks(volume, { label: (mark) => say.number(mark), title: t("volume") })));
 }
 
 function breakdowns(total) {
   const card = (title, kind, counts) => {
     const rows = Object.entries(counts ?? {}).sort((a, b) => b[1] - a[1]);
-    return rows.length ? el("section", { class: "card" }, el("h3", {}, title), bars(rows.map(([name, n]) => [term(kind, name), n]), desk.say.number)) : null;
+    return rows.length ? el("section", { class: "card" }, el("h2", {}, title), bars(rows.map(([name, n]) => [term(kind, name), n]), desk.say.number)) : null;
   };
   return el("div", { class: "two-plots" }, card(t("byReason"), "reason", total.handoffs_by_reason), card(t("byFiltered"), "filtered", total.filtered_by_kind));
 }
@@ -122,7 +123,7 @@ function table(title, rows) {
   const { say } = desk;
   const head = [t("operator"), t("conversations"), t("real"), t("resolution"), "", t("handoffs"), "", t("turnsTile"), t("firstAnswer"), t("cost")];
   head[0] = title;
-  return el("section", { class: "card wide-table" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((word) => el("th", { scope: "col" }, word)))),
+  return el("section", { class: "card wide-table" }, el("table", {}, el("thead", {}, el("tr", {}, head.map((word) => (word ? el("th", { scope: "col" }, word) : el("td"))))),
     el("tbody", {}, rows.map((row) => el("tr", {}, el("th", { scope: "row" }, row.key || "–"), el("td", {}, say.number(row.conversations)), el("td", {}, say.number(row.real)),
       el("td", {}, say.percent(row.resolution_rate?.value)), el("td", { class: "wide-cell" }, row.resolution_rate ? interval(row.resolution_rate, hintOf(row.resolution_rate)) : null),
       el("td", {}, say.percent(row.handoff_rate?.value)), el("td", { class: "wide-cell" }, row.handoff_rate ? interval(row.handoff_rate, hintOf(row.handoff_rate)) : null),

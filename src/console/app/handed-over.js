@@ -23,11 +23,11 @@ export function aside(item) {
       handoff.summary ? el("p", { class: "handoff-summary" }, handoff.summary) : null,
       facts([[t("queue"), handoff.queue], [t("mood"), term("mood", handoff.mood)]]),
       tags.length ? el("div", { class: "chips" }, tags.map((tag) => el("span", { class: "chip" }, tag))) : null,
-      el("h4", {}, t("tried")), tried(handoff.tried)) : null,
+      el("h3", {}, t("tried")), tried(handoff.tried)) : null,
     el("details", { class: "card", open: matchMedia("(min-width: 1200px)").matches }, el("summary", {}, t("details")),
       facts([[t("operator"), item.operator ? `${item.operator}${item.operator_version ? ` · ${item.operator_version}` : ""}` : null], [t("team"), item.team], [t("channel"), item.channel],
         [t("language"), item.language], [t("mood"), handoff ? null : term("mood", item.mood)], [t("started"), desk.say.full(item.started_ms)], ["ID", el("code", {}, item.id)]]),
-      item.events?.length ? el("h4", {}, t("history")) : null,
+      item.events?.length ? el("h3", {}, t("history")) : null,
       item.events?.length ? el("ol", { class: "events" }, item.events.map((event) => el("li", {}, el("time", {}, desk.say.clock(event.at_ms)), el("span", {}, desk.say.has(`event_${event.kind}`) ? `${t(`event_${event.kind}`)}${event.by ? `: ${event.by}` : ""}` : event.text || event.kind)))) : null),
   ].filter(Boolean);
 }

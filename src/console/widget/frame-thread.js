@@ -18,9 +18,14 @@ export class Thread {
     place.addEventListener("load", () => { if (atEnd) place.scrollTop = place.scrollHeight; }, true);
   }
 
+  /** Who speaks, and that it is no person where the name does not say so. */
+  speaker(name, kind) {
+    return [el("strong", {}, name), kind && name !== this.words.assistant ? el("span", { class: "kind" }, kind) : null].filter(Boolean);
+  }
+
   bubble(from, name, kind) {
     const body = el("div", { class: "md" });
-    const head = from === "customer" ? null : el("header", {}, el("strong", {}, name), kind ? el("span", { class: "kind" }, kind) : null);
+    const head = from === "customer" ? null : el("header", {}, this.speaker(name, kind));
     const node = el("article", { class: `say say-${from}`, "aria-label": from === "customer" ? this.words.you : name }, head, body);
     return { node, body };
   }
@@ -79,7 +84,7 @@ export class Thread {
         node.removeAttribute("aria-busy");
         if (!running.text) { node.remove(); return; }
         if (id && this.known.has(id)) { node.remove(); return; }
-        node.querySelector("header strong").textContent = finalName;
+        node.querySelector("header").replaceChildren(...this.speaker(finalName, this.words.ai));
         node.append(el("footer", {}, el("time", {}, this.clock.format(Date.now()))));
         if (id) this.known.set(id, node);
         else this.streamed.push({ text: running.text.trim(), node });

@@ -11,5 +11,10 @@ SELECT row_key,
        COUNT(*) FILTER (WHERE subject = 'off_topic') AS off_topic,
        COUNT(*) FILTER (WHERE subject = 'courtesy') AS courtesy,
        CAST(SUM(busy_ms) AS BIGINT)                                    AS busy_ms,
-       MIN(started_ms)                                                 AS first_ms
+       MIN(started_ms)                                                 AS first_ms,
+       -- one value a conversation, for medians
+       GROUP_CONCAT(CASE WHEN outcome IN ('confirmed', 'assumed') THEN turns END)  AS turns,
+       GROUP_CONCAT(first_token_ms)                                    AS first_token,
+       GROUP_CONCAT(full_answer_ms)                                    AS full_answer,
+       GROUP_CONCAT(CASE WHEN person_reply_ms >= 0 THEN person_reply_ms END)       AS person_reply
   FROM picked GROUP BY row_key

@@ -2,7 +2,7 @@
 //!
 //! `refresh.sql` derives one row a conversation from its turns and events (again, whenever one was added; triggers of
 //! migration 0003 say which). `picked.sql` chooses the rows and gives each its outcome, as of now; `counts`,
-//! `measures`, `reasons` and `filtered` read them. Medians, intervals and costs are added here.
+//! `reasons` and `filtered` read them. Medians, intervals and costs are added here.
 
 #[cfg(test)]
 mod tests;
@@ -20,7 +20,6 @@ use crate::stats::{Mean, Share};
 
 const REFRESH: &str = include_str!("refresh.sql");
 const COUNTS: &str = concat!(include_str!("picked.sql"), include_str!("counts.sql"));
-const MEASURES: &str = concat!(include_str!("picked.sql"), include_str!("measures.sql"));
 const REASONS: &str = concat!(include_str!("picked.sql"), include_str!("reasons.sql"));
 const FILTERED: &str = concat!(include_str!("picked.sql"), include_str!("filtered.sql"));
 
@@ -228,17 +227,10 @@ impl Store {
                 .fetch_all(&self.pool)
                 .await
         };
-        let (counts, measures, reasons, filtered) =
-            tokio::try_join!(ask(COUNTS), ask(MEASURES), ask(REASONS), ask(FILTERED))?;
+        let (counts, reasons, filtered) = tokio::try_join!(ask(COUNTS), ask(REASONS), ask(FILTERED))?;
         let mut rows: BTreeMap<String, Counted> = BTreeMap::new();
         for found in counts {
             rows.insert(found.try_get("row_key")?, Counted::of(&found)?);
-        }
-        for found in measures {
-            let Some(row) = rows.get_mut(found.try_get::<&str, _>(0)?) else { continue };
-            for (at, values) in row.measured.iter_mut().enumerate() {
-                values.extend(found.try_get::<Option<i64>, _>(at + 1)?);
-            }
         }
         for found in reasons {
             if let Some(row) = rows.get_mut(found.try_get::<&str, _>("row_key")?) {
@@ -270,6 +262,9 @@ const SUMS: [&str; 12] = [
     "busy_ms",
 ];
 
+/// Columns that list a value of each conversation (as rows of their own they would take most of the time).
+const MEASURED: [&str; 4] = ["turns", "first_token", "full_answer", "person_reply"];
+
 /// A row as the SQL gives it; rows add up to their total.
 #[derive(Debug, Clone, Default)]
 struct Counted {
@@ -286,6 +281,10 @@ impl Counted {
         let mut row = Self { first_ms: found.try_get("first_ms")?, ..Self::default() };
         for (sum, name) in row.sums.iter_mut().zip(SUMS) {
             *sum = found.try_get(name)?;
+        }
+        for (values, name) in row.measured.iter_mut().zip(MEASURED) {
+            let listed: Option<&str> = found.try_get(name)?;
+            values.extend(listed.into_iter().flat_map(|l| l.split(',')).filter_map(|v| v.parse::<i64>().ok()));
         }
         Ok(row)
     }
