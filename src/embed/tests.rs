@@ -293,6 +293,6 @@ fn every_family_of_encoders_agrees_with_transformers_in_both_roles() {
             assert_eq!(got.truncated.last(), Some(&true), "{name}: the last text is longer than the model reads");
         }
         let unlike = cosine(&roles["passage"][0], &roles["passage"][2]);
-        assert!(unlike < 0.99, "{name}: the goldens tell nothing apart ({unlike})");
+        assert!(unlike < 0.995, "{name}: the goldens tell nothing apart ({unlike})");
     }
 }

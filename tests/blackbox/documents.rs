@@ -60,17 +60,3 @@ fn init_and_index_say_of_each_document_what_was_read_and_what_was_not() {
         assert!(said.contains(part), "{part}\n{said}");
     }
 }
-
-#[test]
-fn a_citation_of_a_pdf_names_its_page() {
-    let folder = tempfile::tempdir().unwrap();
-    copy(&fixtures(), &folder.path().join("docs"));
-    firstline(folder.path(), &["init", "pack", "--from", "docs", "--name", "Pumps", "--languages", "en,ru"]);
-    std::fs::remove_file(folder.path().join("pack/faq.csv")).unwrap();
-    for other in ["guide.docx", "start.html", "docs.zip"] {
-        std::fs::remove_file(folder.path().join("pack/articles").join(other)).unwrap();
-    }
-    let said =
-        firstline(folder.path(), &["ask", "--kb", "pack", "How do I start the pump by a request to its interface?"]);
-    assert!(said.contains("Pump guide, p. 2") || said.contains("articles/guide.pdf#page=2"), "{said}");
-}
