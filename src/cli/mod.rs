@@ -21,6 +21,7 @@ mod eval_filters;
 pub mod hub;
 mod index;
 mod init;
+mod memory;
 mod models;
 mod serve;
 mod show;
