@@ -20,6 +20,9 @@ pub struct Settings {
     pub knowledge: KnowledgeSettings,
     pub support: SupportSettings,
     pub store: StoreSettings,
+    pub figures: FiguresSettings,
+    pub retention: RetentionSettings,
+    pub desk: DeskSettings,
 }
 
 /// The HTTP side.
@@ -90,7 +93,7 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
     pub sha256: String,
-    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`.
+    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`.
     #[serde(default = "ApiKey::default_scopes")]
     pub scopes: Vec<String>,
 }
@@ -113,6 +116,9 @@ pub struct ModelSettings {
     pub chat: String,
     /// A name from `models/catalog.toml`, or a path to a folder with safetensors.
     pub embed: String,
+    /// A cross-encoder that orders what a search found, and answers `/v1/rerank`: a name from `models/catalog.toml`, or a
+    /// path to a folder with safetensors. Empty: none.
+    pub rerank: String,
     /// Languages (ISO 639-1) that the chat model writes well. Empty: taken from the catalog, else English.
     pub chat_languages: Vec<String>,
     /// Languages that the embedding model reads well. Empty: taken from the catalog, else English.
@@ -161,8 +167,24 @@ pub struct KnowledgeSettings {
     pub watch: bool,
     /// Longest chunk, in characters of text.
     pub chunk_chars: usize,
-    /// Largest file that is read, in bytes.
+    /// Largest text file or image that is read, in bytes.
     pub max_file_bytes: u64,
+    /// Largest document of another format (HTML, PDF, DOCX, workbook, CSV, ZIP) that is read, in bytes.
+    pub max_document_bytes: u64,
+    /// Most text taken from one document, in bytes.
+    pub max_document_text_bytes: usize,
+    /// Most pages read of one PDF.
+    pub max_document_pages: usize,
+    /// Most rows read of one workbook or CSV file.
+    pub max_document_rows: usize,
+    /// Longest time that one document may take, in seconds.
+    pub document_timeout_s: u64,
+    /// Memory that the reading of one document may take, in MiB.
+    pub document_memory_mib: u64,
+    /// Most files in one ZIP.
+    pub max_archive_files: usize,
+    /// Most bytes unpacked from one ZIP (or DOCX).
+    pub max_archive_bytes: u64,
     /// Most files in a pack.
     pub max_files: usize,
     /// Most of the chat model's context that an instruction's core may take (0..1).
@@ -197,6 +219,143 @@ pub struct StoreSettings {
     pub mask_personal: bool,
 }
 
+/// What figures need to know besides what happened.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FiguresSettings {
+    /// What this machine costs in an hour, asked or not. Not set: no cost is shown.
+    pub machine_cost_per_hour: Option<f64>,
+    /// What a conversation costs when a person answers it.
+    pub person_cost_per_conversation: Option<f64>,
+    /// Shown beside costs.
+    pub currency: String,
+    /// Where days begin: minutes east of Greenwich (180 is Moscow).
+    pub utc_offset_minutes: i32,
+}
+
+/// How long what is recorded is kept. Days; 0: for ever.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RetentionSettings {
+    /// Words of customers, operators and people; outcomes and figures stay.
+    pub text_days: u32,
+    /// Whole conversations with all that belongs to them.
+    pub conversation_days: u32,
+}
+
+/// The people's side: staff, teams, the website widget, channels, webhooks.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeskSettings {
+    /// Teams with working hours, by the name that operators' `handoff.queue` uses. Others always work.
+    pub teams: Vec<TeamSettings>,
+    /// How long an unused session of the console lives, in hours.
+    pub session_hours: u64,
+    /// How long a colleague's join link can be used, in hours.
+    pub join_link_hours: u64,
+    /// Attempts to log in, by account and by address, within five minutes.
+    pub login_attempts: usize,
+    /// Take the client's address from the last entry of `X-Forwarded-For`, which your proxy must set.
+    pub trust_forwarded_for: bool,
+    /// The console's live list goes back so many hours.
+    pub live_hours: u64,
+    /// Longest reply or note, in characters.
+    pub reply_chars: usize,
+    /// Most open event streams, of consoles and widgets together.
+    pub event_streams: usize,
+    /// Serve the website widget.
+    pub widget: bool,
+    /// Sites that may show the widget (`https://shop.example`); the server's own pages always may.
+    pub widget_sites: Vec<String>,
+    /// Serve the demo page `/widget/demo` also where others reach the server.
+    pub widget_demo: bool,
+    /// How long a visitor's token lives, in seconds; it is renewed while in use.
+    pub widget_token_s: u64,
+    /// How long a visitor's conversation can be gone on with, in days.
+    pub widget_return_days: u64,
+    /// Messages of one visitor within a minute; from one address five times as many.
+    pub widget_messages_per_minute: usize,
+    /// Longest message of a visitor or of a channel, in characters.
+    pub message_chars: usize,
+    /// Bridges to messengers and mail, by name: they post to `/v1/channels/NAME/messages`.
+    pub channels: Vec<ChannelSettings>,
+    /// Who else is told what happens at the desk.
+    pub webhooks: Vec<WebhookSettings>,
+    /// How long a webhook's receiver may take, in seconds.
+    pub webhook_timeout_s: u64,
+}
+
+/// A team of the desk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct TeamSettings {
+    pub name: String,
+    /// Of its hours, e.g. `Europe/Berlin`.
+    pub timezone: String,
+    /// E.g. `mon-fri 09:00-18:00`, `sat 10:00-14:00`; empty: always.
+    pub hours: Vec<String>,
+    /// Days off, `2027-01-01`.
+    pub holidays: Vec<String>,
+}
+
+/// A bridge to a messenger or a mail gateway.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChannelSettings {
+    pub name: String,
+    /// Where replies go.
+    pub url: String,
+    /// `whsec_…`: signs what is sent there.
+    pub secret: String,
+    /// Steers routing, as `metadata.audience` does.
+    #[serde(default)]
+    pub audience: Option<String>,
+}
+
+/// Who is told of events.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookSettings {
+    pub name: String,
+    pub url: String,
+    /// `whsec_…`: signs what is sent there.
+    pub secret: String,
+    /// Any of `handoff.created`, `conversation.closed`, `message.created`; empty: all.
+    #[serde(default)]
+    pub events: Vec<String>,
+}
+
+impl Default for DeskSettings {
+    fn default() -> Self {
+        Self {
+            teams: Vec::new(),
+            session_hours: 12,
+            join_link_hours: 72,
+            login_attempts: 10,
+            trust_forwarded_for: false,
+            live_hours: 24,
+            reply_chars: 8000,
+            event_streams: 500,
+            widget: true,
+            widget_sites: Vec::new(),
+            widget_demo: false,
+            widget_token_s: 3600,
+            widget_return_days: 30,
+            widget_messages_per_minute: 20,
+            message_chars: 4000,
+            channels: Vec::new(),
+            webhooks: Vec::new(),
+            webhook_timeout_s: 15,
+        }
+    }
+}
+
+impl Default for TeamSettings {
+    fn default() -> Self {
+        Self { name: String::new(), timezone: "UTC".into(), hours: Vec::new(), holidays: Vec::new() }
+    }
+}
+
 impl Default for ServerSettings {
     fn default() -> Self {
         Self {
@@ -226,6 +385,7 @@ impl Default for ModelSettings {
             catalog: None,
             chat: "smollm2-135m-instruct-q4_1".into(),
             embed: "all-minilm-l6-v2".into(),
+            rerank: String::new(),
             chat_languages: Vec::new(),
             embed_languages: Vec::new(),
         }
@@ -257,6 +417,14 @@ impl Default for KnowledgeSettings {
             watch: true,
             chunk_chars: 1200,
             max_file_bytes: 8 << 20,
+            max_document_bytes: 64 << 20,
+            max_document_text_bytes: 16 << 20,
+            max_document_pages: 5000,
+            max_document_rows: 20_000,
+            document_timeout_s: 60,
+            document_memory_mib: 1024,
+            max_archive_files: 10_000,
+            max_archive_bytes: 512 << 20,
             max_files: 50_000,
             core_share: 0.25,
         }

@@ -5,8 +5,11 @@
 //! | floor | room | in one line |
 //! |---|---|---|
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
+//! | 5 | [`console`] | the console's and the widget's pages: files for browsers |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
+//! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
+//! | 4 | [`desk`] | the people's side: knowledge, suggestions |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |
 //! | 3 | [`store`] | conversations and their outcomes, in SQL |
 //! | 2 | [`llm`] | chat generation: template, scheduler, KV blocks, sampler |
@@ -14,19 +17,22 @@
 //! | 1 | [`model`] | weights to numbers: GGUF, tokenizers, the decoder |
 //! | 1 | [`classify`] | small learned classifiers, calibrated |
 //! | 0 | [`compute`] | the operations that the models are written in |
-//! | 0 | [`config`], [`telemetry`], [`personal`] | settings; logs and metrics; personal data, found and masked |
+//! | 0 | [`config`], [`telemetry`], [`personal`], [`stats`] | settings; logs and metrics; personal data, found and masked; intervals |
 
 pub mod api;
 pub mod classify;
 pub mod cli;
 pub mod compute;
 pub mod config;
+pub mod console;
+pub mod desk;
 pub mod embed;
 pub mod eval;
 pub mod kb;
 pub mod llm;
 pub mod model;
 pub mod personal;
+pub mod stats;
 pub mod store;
 pub mod support;
 pub mod telemetry;

@@ -113,6 +113,14 @@ pub mod name {
     pub const FIRST_TEXT: &str = "firstline_first_text_seconds";
     /// Histogram by `operator`, seconds: from a customer's message to the end of the answer.
     pub const TURN_TIME: &str = "firstline_turn_seconds";
+    /// Gauge by `operator`, `outcome`: conversations of the last thirty days.
+    pub const CONVERSATIONS: &str = "firstline_conversations";
+    /// Gauge by `operator`: resolved conversations among those with a real request and an outcome, 0..1.
+    pub const RESOLUTION: &str = "firstline_resolution_ratio";
+    /// Gauge by `operator`: conversations with a real request that a person was asked for, 0..1.
+    pub const HANDOFFS: &str = "firstline_handoff_ratio";
+    /// Gauge by `operator`: the machine's cost of a conversation, in the configured currency.
+    pub const COST: &str = "firstline_cost_per_conversation";
     /// Counter by `route`: requests whose client left before the answer was whole.
     pub const DISCONNECTED: &str = "firstline_requests_cancelled_total";
     /// Counter by `route`, `method`, `status`.
@@ -164,6 +172,13 @@ fn describe() {
     describe_gauge!(name::KV_USAGE_OLD, "Share of KV blocks in use, 0 to 1 (older name).");
     describe_gauge!(name::KV_PINNED, "KV blocks that hold operators' cores.");
     describe_gauge!(name::CHUNKS, "Chunks in the index.");
+    describe_gauge!(name::CONVERSATIONS, "Conversations of the last thirty days by outcome.");
+    describe_gauge!(
+        name::RESOLUTION,
+        "Resolved without a person, of conversations with a real request and an outcome."
+    );
+    describe_gauge!(name::HANDOFFS, "Conversations with a real request that a person was asked for.");
+    describe_gauge!(name::COST, "The machine's cost of a conversation.");
     describe_counter!(name::PROMPT_TOKENS, "Prompt tokens of all requests.");
     describe_counter!(name::GENERATION_TOKENS, "Tokens generated.");
     describe_counter!(name::PREFIX_QUERIES, "Prompt tokens looked up in the prefix cache.");

@@ -10,8 +10,9 @@ use super::conversation::{self, Place};
 use super::state::{Admission, AppState};
 use super::wire::error::ApiError;
 use super::wire::support::{finish_reason, handoff_call, support_of};
+use crate::desk::notice;
 use crate::llm::{FinishReason, Generation, GenerationEvent, TokenLogprob, Usage};
-use crate::store::TurnRecord;
+use crate::store::{Beside, NewHandoff, StoreError, TurnRecord};
 use crate::support::{Action, TurnEvent, TurnOutcome, TurnStream};
 use crate::telemetry::name;
 
@@ -56,7 +57,13 @@ enum Source {
 /// A support turn with all that its record needs.
 pub struct SupportTurn {
     pub stream: TurnStream,
+    /// A fresh UUID.
+    pub turn_id: String,
     pub place: Place,
+    /// What its record brings along: the accepted message that it answers, who the customer is.
+    pub beside: Beside,
+    /// `false`: for staff's own questions.
+    pub recorded: bool,
     pub customer_text: String,
     pub response_id: String,
     /// A handoff is to be a call of the client's tool.
@@ -67,8 +74,16 @@ pub struct SupportTurn {
     /// All text so far.
     pub text: String,
     pub first_text_ms: Option<i64>,
+    /// Text that may be said once the turn is recorded.
+    pub promise: Option<String>,
     /// The ending, while the turn is being recorded.
-    pub recording: Option<(JoinHandle<()>, Box<Ending>)>,
+    pub recording: Option<(Recording, Box<Ending>)>,
+}
+
+/// A turn on its way into the database; already there where nothing is recorded.
+pub enum Recording {
+    Running(JoinHandle<Result<(), StoreError>>),
+    Over(bool),
 }
 
 impl Answer {
@@ -139,10 +154,11 @@ impl Drop for Answer {
         }
         let Source::Support(turn) = &mut self.source else { return };
         // The client knows the conversation's id already, and the customer what was said: both are kept.
-        if turn.recording.is_none() {
+        // An accepted message stays unanswered, and is taken up again.
+        if turn.recording.is_none() && turn.recorded && turn.beside.inbound.is_none() {
             let action = if self.end == End::Failed { "failed" } else { "cancelled" };
             let record = turn.broken_off(&self.state, self.arrived, action);
-            turn.write(&self.state, record, None);
+            turn.write(&self.state, record);
         }
     }
 }
@@ -157,20 +173,45 @@ impl SupportTurn {
                     self.text.push_str(&text);
                     return Piece::Text { text, logprobs: Vec::new() };
                 }
+                Some(TurnEvent::Promise(text)) => {
+                    self.promise = Some(text);
+                    return Box::pin(self.next(state, arrived)).await;
+                }
                 Some(TurnEvent::Done(outcome)) => self.end(state, arrived, *outcome),
                 None => return broke_off(),
             }
         }
-        if let Some((recorded, _)) = &mut self.recording {
-            // The customer gets the answer also where it could not be recorded.
-            let _ = recorded.await;
+        let Some((recording, _)) = &mut self.recording else { return broke_off() };
+        if let Recording::Running(task) = recording {
+            let kept = matches!(task.await, Ok(Ok(())));
+            *recording = Recording::Over(kept);
         }
-        self.recording.take().map_or_else(broke_off, |(_, ending)| Piece::Done(ending))
+        match (&recording, self.promise.take()) {
+            (Recording::Over(true), Some(text)) => Piece::Text { text, logprobs: Vec::new() },
+            // Nobody is told of a person who does not know; nor is an accepted message answered outside the record.
+            (Recording::Over(false), promise) if promise.is_some() || self.beside.inbound.is_some() => {
+                Piece::Failed(ApiError::internal("the turn could not be recorded"))
+            }
+            // The customer gets an answer also where it could not be recorded.
+            _ => self.recording.take().map_or_else(broke_off, |(_, ending)| Piece::Done(ending)),
+        }
     }
 
     /// Makes the ending, and begins to record the turn.
     fn end(&mut self, state: &AppState, arrived: Instant, outcome: TurnOutcome) {
         let total_ms = ms_since(arrived);
+        if let Some(promise) = &mut self.promise {
+            if let Some(notice) = out_of_hours(state, &outcome) {
+                promise.push_str(&format!(" {notice}"));
+            }
+            self.first_text_ms.get_or_insert(total_ms);
+            self.text.push_str(promise);
+        }
+        if !self.recorded {
+            let ending = self.ending(&outcome);
+            self.recording = Some((Recording::Over(true), Box::new(ending)));
+            return;
+        }
         let record = self.record(state, &outcome, total_ms);
         count_turn(state, &outcome, self.first_text_ms.unwrap_or(total_ms), total_ms);
         let conversation_id = record.conversation.id.clone();
@@ -178,38 +219,40 @@ impl SupportTurn {
             let support = support_of(&outcome, &conversation_id, true);
             loaded.traces.keep(&self.response_id, &record.conversation.key_name, support);
         }
+        let ending = self.ending(&outcome);
+        if let Some(recorded) = self.write(state, record) {
+            self.recording = Some((Recording::Running(recorded), Box::new(ending)));
+        }
+    }
+
+    fn ending(&self, outcome: &TurnOutcome) -> Ending {
         let handoff = outcome.handoff.as_ref().filter(|_| self.handoff_tool && outcome.action == Action::Handoff);
         let tool_call = handoff.map(|handoff| handoff_call(handoff, &outcome.reason));
-        let ending = Ending {
-            finish_reason: finish_reason(&outcome, tool_call.is_some()),
+        let mut support = support_of(outcome, &self.place.conversation.id, self.with_trace);
+        support["message_id"] = json!(self.turn_id);
+        Ending {
+            finish_reason: finish_reason(outcome, tool_call.is_some()),
             usage: outcome.usage,
-            support: Some((support_of(&outcome, &conversation_id, self.with_trace), outcome.action)),
+            support: Some((support, outcome.action)),
             tool_call,
-        };
-        // Without its summary, which may quote the customer.
-        let handoff = outcome.handoff.as_ref().map(|h| json!({"id": h.id, "queue": h.queue, "tags": h.tags}));
-        if let Some(recorded) = self.write(state, record, handoff) {
-            self.recording = Some((recorded, Box::new(ending)));
         }
     }
 
     /// Appends a turn on a task of its own, which a client that leaves does not end; the conversation's next request
     /// waits for it.
-    fn write(&mut self, state: &AppState, record: TurnRecord, handoff: Option<Value>) -> Option<JoinHandle<()>> {
+    fn write(&mut self, state: &AppState, record: TurnRecord) -> Option<JoinHandle<Result<(), StoreError>>> {
         let runtime = tokio::runtime::Handle::try_current().ok()?;
         let (state, turn_lock) = (state.clone(), self.place.turn_lock.take());
         Some(runtime.spawn(async move {
-            let Ok(loaded) = state.loaded() else { return };
+            let Ok(loaded) = state.loaded() else { return Err(StoreError::NotOpen) };
             let id = record.conversation.id.clone();
-            let mut written = loaded.store.append(&record).await.map(|_| ());
-            if let (Ok(()), Some(handoff)) = (&written, handoff) {
-                written = loaded.store.append_event(Some(&id), "handoff", &handoff).await;
-            }
-            if let Err(error) = written {
+            let written = loaded.store.append(&record).await.map(|_| ());
+            if let Err(error) = &written {
                 metrics::counter!(name::STORE_FAILED).increment(1);
                 tracing::error!(%error, conversation = %id, "a turn was not recorded");
             }
             drop(turn_lock);
+            written
         }))
     }
 
@@ -219,6 +262,7 @@ impl SupportTurn {
         let mut conversation = self.place.conversation.clone();
         conversation.updated_ms = chrono::Utc::now().timestamp_millis();
         TurnRecord {
+            id: self.turn_id.clone(),
             conversation,
             continues: self.place.continues.clone(),
             customer_text: self.customer_text.clone(),
@@ -236,6 +280,7 @@ impl SupportTurn {
             first_token_ms: self.first_text_ms.unwrap_or(total_ms),
             total_ms,
             chain_hash: None,
+            beside: self.beside.clone(),
         }
     }
 
@@ -250,8 +295,13 @@ impl SupportTurn {
             transcript.push(crate::llm::ChatMessage { role: "assistant".into(), content: self.text.clone() });
             conversation::chain_hash(&transcript)
         });
-        let sources = outcome.sources.iter().map(|s| json!({"id": s.id, "score": s.score})).collect();
+        let sources = outcome
+            .sources
+            .iter()
+            .map(|s| json!({"id": s.id, "score": s.score, "title": s.title, "url": s.url}))
+            .collect();
         TurnRecord {
+            id: self.turn_id.clone(),
             conversation,
             continues: self.place.continues.clone(),
             customer_text: self.customer_text.clone(),
@@ -269,8 +319,29 @@ impl SupportTurn {
             first_token_ms: self.first_text_ms.unwrap_or(total_ms),
             total_ms,
             chain_hash,
+            beside: Beside { handoff: handoff_of(outcome), ..self.beside.clone() },
         }
     }
+}
+
+/// The handoff of an outcome, as the queue gets it.
+fn handoff_of(outcome: &TurnOutcome) -> Option<NewHandoff> {
+    let handoff = outcome.handoff.as_ref().filter(|_| outcome.action == Action::Handoff)?;
+    Some(NewHandoff {
+        id: handoff.id.clone(),
+        queue: handoff.queue.clone(),
+        kind: outcome.kind.clone(),
+        reason: outcome.reason.clone(),
+        summary: handoff.summary.clone(),
+        tags: handoff.tags.clone(),
+    })
+}
+
+/// What a customer is told where the team that gets the handoff is not at work.
+fn out_of_hours(state: &AppState, outcome: &TurnOutcome) -> Option<String> {
+    let queue = &outcome.handoff.as_ref()?.queue;
+    let opening = state.teams().closed_until(queue, chrono::Utc::now())?;
+    Some(notice::out_of_hours(&outcome.lang, &opening))
 }
 
 fn count(tokens: usize) -> i64 {

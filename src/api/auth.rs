@@ -21,11 +21,18 @@ pub enum Scope {
     Raw,
     Embeddings,
     Metrics,
+    /// Bridges to messengers and mail.
+    Channel,
 }
 
 impl Scope {
-    const ALL: [(Scope, &'static str); 4] =
-        [(Scope::Chat, "chat"), (Scope::Raw, "raw"), (Scope::Embeddings, "embeddings"), (Scope::Metrics, "metrics")];
+    const ALL: [(Scope, &'static str); 5] = [
+        (Scope::Chat, "chat"),
+        (Scope::Raw, "raw"),
+        (Scope::Embeddings, "embeddings"),
+        (Scope::Metrics, "metrics"),
+        (Scope::Channel, "channel"),
+    ];
 
     fn parse(word: &str) -> Option<Self> {
         Self::ALL.iter().find(|(_, name)| *name == word).map(|(scope, _)| *scope)
@@ -103,6 +110,10 @@ impl Keys {
 
     fn read(key: &ApiKey) -> Result<Key, String> {
         let name = &key.name;
+        // Such names are rooms of our own: the widget, channels.
+        if name.starts_with('@') {
+            return Err(format!("server.keys: the name {name:?} begins with @; choose another"));
+        }
         if name.trim().is_empty() {
             return Err("server.keys: a key has no name".into());
         }

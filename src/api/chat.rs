@@ -8,18 +8,19 @@ use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 
-use super::answer::{Answer, Piece, SupportTurn};
+use super::answer::{Answer, Piece};
 use super::auth::{Principal, Scope};
 use super::body::JsonBody;
+use super::conversation::Asked;
 use super::observe::Arrival;
 use super::state::{Admission, AppState, Loaded};
+use super::turns::TurnCall;
 use super::wire::chat::{ChatRequest, chat_request};
 use super::wire::completion::{Envelope, message_of};
 use super::wire::error::ApiError;
-use super::{conversation, models, stream};
+use super::{conversation, models, stream, turns};
 use crate::config::EngineSettings;
 use crate::llm::{CacheScope, ChatMessage, GenerateRequest, SamplingParams};
-use crate::support::TurnRequest;
 
 /// How long a stream's head waits for the first piece: an error that comes before it has its own HTTP status.
 const FIRST_PIECE: Duration = Duration::from_secs(5);
@@ -46,12 +47,7 @@ pub async fn completions(
     let loaded = state.loaded()?;
     let target = models::chat_target(loaded, &request.model)?;
     principal.require(if matches!(target, models::ChatTarget::Raw) { Scope::Raw } else { Scope::Chat })?;
-    let envelope = Envelope {
-        id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
-        created: chrono::Utc::now().timestamp(),
-        model: request.model.clone(),
-        fingerprint: fingerprint(loaded.chat.hash(), &state.settings().engine),
-    };
+    let envelope = envelope(&state, loaded, &request.model);
     let call = Call {
         state: &state,
         loaded,
@@ -78,6 +74,16 @@ pub async fn completions(
         response.headers_mut().insert(HeaderName::from_static(conversation::HEADER), id);
     }
     Ok(response)
+}
+
+/// A new answer's envelope.
+pub fn envelope(state: &AppState, loaded: &Loaded, model: &str) -> Envelope {
+    Envelope {
+        id: format!("chatcmpl-{}", uuid::Uuid::new_v4().simple()),
+        created: chrono::Utc::now().timestamp(),
+        model: model.to_string(),
+        fingerprint: fingerprint(loaded.chat.hash(), &state.settings().engine),
+    }
 }
 
 /// What makes answers differ: the model's file, the program, and how it computes.
@@ -158,7 +164,7 @@ async fn support(
     operator: Option<String>,
     request: ChatRequest,
 ) -> Result<Answer, ApiError> {
-    let Call { state, loaded, principal, headers, arrived, response_id } = *call;
+    let Call { state, principal, headers, arrived, response_id, .. } = *call;
     if !request.sampling.logit_bias.is_empty() {
         return Err(ApiError::unsupported("logit_bias", "\"logit_bias\" works with the bare model only"));
     }
@@ -167,41 +173,24 @@ async fn support(
     }
     let id = conversation::requested_id(headers, &request.metadata)?;
     let after_tool = request.messages.last().is_some_and(|m| m.role == "tool");
-    let messages = customers_turn(request.messages)?;
-    let customer_text = newest_words(&messages);
     let metadata = request.metadata;
-    let place = conversation::place(loaded, &principal.key_name, id, metadata.channel.clone(), messages).await?;
-    let stream = loaded
-        .support
-        .turn(TurnRequest {
-            messages: place.messages.clone(),
-            operator,
-            channel: metadata.channel.or_else(|| place.conversation.channel.clone()),
-            audience: metadata.audience,
-            conversation_id: place.conversation.id.clone(),
-            group_id: place.conversation.group_id.clone(),
-            state: place.state.clone(),
-            messages_last_minute: place.messages_last_minute,
-            sampling: request.sampling,
-            max_tokens: request.max_tokens,
-            stop: request.stop,
-            public_url: state.public_url().to_string(),
-        })
-        .await?;
-    let turn = SupportTurn {
-        stream,
-        place,
-        customer_text,
+    let turn = TurnCall {
+        key_name: principal.key_name.clone(),
+        asked: id.map_or(Asked::Plain, Asked::Known),
+        channel: metadata.channel,
+        audience: metadata.audience,
+        operator,
+        messages: customers_turn(request.messages)?,
+        sampling: request.sampling,
+        max_tokens: request.max_tokens,
+        stop: request.stop,
         response_id: response_id.to_string(),
         // A client that has just run the tool wants words now.
         handoff_tool: request.handoff_tool && !after_tool,
         with_trace: metadata.trace,
-        pack_version: loaded.knowledge.snapshot().version().to_string(),
-        text: String::new(),
-        first_text_ms: None,
-        recording: None,
+        ..TurnCall::default()
     };
-    Ok(Answer::support(state.clone(), admission, arrived, turn))
+    turns::begin(state, admission, arrived, turn).await
 }
 
 /// The transcript as a support turn reads it: no tool traffic, and the customer has the last word.
@@ -220,13 +209,6 @@ fn customers_turn(mut messages: Vec<ChatMessage>) -> Result<Vec<ChatMessage>, Ap
     }
 }
 
-/// What the customer wrote since our last answer.
-fn newest_words(messages: &[ChatMessage]) -> String {
-    let after = messages.iter().rposition(|m| m.role == "assistant").map_or(0, |n| n + 1);
-    let words = messages[after..].iter().filter(|m| m.role == "user").map(|m| m.content.as_str());
-    words.collect::<Vec<_>>().join("\n")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -239,12 +221,6 @@ mod tests {
     fn a_tools_result_leads_back_to_the_customers_words() {
         let transcript = vec![said("user", "a person please"), said("assistant", ""), said("tool", "done")];
         assert_eq!(customers_turn(transcript).unwrap(), [said("user", "a person please")]);
-    }
-
-    #[test]
-    fn all_messages_since_the_last_answer_are_the_customers_words() {
-        let t = [said("user", "a"), said("assistant", "b"), said("user", "c"), said("system", "s"), said("user", "d")];
-        assert_eq!(newest_words(&t), "c\nd");
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::state::Loaded;
 use super::wire::chat::Metadata;
 use super::wire::error::ApiError;
 use crate::llm::ChatMessage;
-use crate::store::Conversation;
+use crate::store::{Conversation, Said};
 use crate::support::ConversationState;
 
 /// The header that carries a conversation's id, both ways.
@@ -51,6 +51,18 @@ pub fn requested_id(headers: &HeaderMap, metadata: &Metadata) -> Result<Option<S
     }
 }
 
+/// Which conversation is asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Asked {
+    /// None: a plain client's transcript is all there is.
+    #[default]
+    Plain,
+    /// One that the server has issued.
+    Known(String),
+    /// One that the server has issued and that perhaps has no turn yet.
+    Issued(String),
+}
+
 /// Finds or makes the place of a request.
 ///
 /// # Errors
@@ -58,13 +70,41 @@ pub fn requested_id(headers: &HeaderMap, metadata: &Metadata) -> Result<Option<S
 pub async fn place(
     loaded: &Loaded,
     key_name: &str,
-    id: Option<String>,
+    asked: Asked,
     channel: Option<String>,
     messages: Vec<ChatMessage>,
 ) -> Result<Place, ApiError> {
-    match id {
-        Some(id) => known(loaded, key_name, &id, messages).await,
-        None => plain(loaded, key_name, channel, messages).await,
+    match asked {
+        Asked::Known(id) => known(loaded, key_name, &id, messages).await,
+        Asked::Plain => plain(loaded, key_name, channel, messages).await,
+        Asked::Issued(id) => {
+            let turn_lock = loaded.locks.lock(&id).await;
+            if loaded.store.conversation(&id, key_name).await?.is_some() {
+                drop(turn_lock);
+                return known(loaded, key_name, &id, messages).await;
+            }
+            let conversation = begun(id.clone(), id, key_name, channel, false);
+            let state = Some(ConversationState::default());
+            let turn_lock = Some(turn_lock);
+            Ok(Place { conversation, continues: None, messages, state, messages_last_minute: 0, turn_lock })
+        }
+    }
+}
+
+/// A conversation without a turn.
+fn begun(id: String, group_id: String, key_name: &str, channel: Option<String>, inferred: bool) -> Conversation {
+    let now = chrono::Utc::now().timestamp_millis();
+    Conversation {
+        id,
+        key_name: key_name.to_string(),
+        group_id,
+        inferred,
+        channel,
+        operator: None,
+        operator_version: None,
+        state: Value::Null,
+        started_ms: now,
+        updated_ms: now,
     }
 }
 
@@ -74,7 +114,7 @@ async fn known(loaded: &Loaded, key_name: &str, id: &str, messages: Vec<ChatMess
     let turn_lock = loaded.locks.lock(id).await;
     let conversation = loaded.store.conversation(id, key_name).await?.ok_or_else(|| unknown(id))?;
     let messages = match is_only_the_new_message(&messages) {
-        true => with_history(loaded.store.turns(id).await?, messages),
+        true => with_history(loaded.store.timeline(id).await?, messages),
         false => messages,
     };
     Ok(Place {
@@ -98,23 +138,11 @@ async fn plain(
         [] => None,
         said => loaded.store.by_chain_hash(&chain_hash(said), key_name).await?,
     };
-    let now = chrono::Utc::now().timestamp_millis();
     let (group_id, continues) = match earlier {
         Some(earlier) => (earlier.group_id, Some(earlier.turn_id)),
         None => (id.clone(), None),
     };
-    let conversation = Conversation {
-        id,
-        key_name: key_name.to_string(),
-        group_id,
-        inferred: true,
-        channel,
-        operator: None,
-        operator_version: None,
-        state: Value::Null,
-        started_ms: now,
-        updated_ms: now,
-    };
+    let conversation = begun(id, group_id, key_name, channel, true);
     Ok(Place { conversation, continues, messages, state: None, messages_last_minute: 0, turn_lock: None })
 }
 
@@ -128,12 +156,16 @@ fn is_only_the_new_message(messages: &[ChatMessage]) -> bool {
     said.next().is_some_and(|m| m.role == "user") && said.next().is_none()
 }
 
-fn with_history(turns: Vec<(String, String)>, messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
+/// People's words stand among the bot's: to the customer both are our side.
+fn with_history(said: Vec<Said>, messages: Vec<ChatMessage>) -> Vec<ChatMessage> {
     let (mut all, new): (Vec<_>, Vec<_>) = messages.into_iter().partition(|m| m.role == "system");
-    let message = |role: &str, content: String| ChatMessage { role: role.into(), content };
-    for (customer, answer) in turns.into_iter().filter(|(customer, _)| !customer.is_empty()) {
-        all.push(message("user", customer));
-        all.push(message("assistant", answer));
+    for said in said.into_iter().filter(|said| !said.pending && !said.text.is_empty()) {
+        let role = match said.from.as_str() {
+            "customer" => "user",
+            "bot" | "person" => "assistant",
+            _ => continue,
+        };
+        all.push(ChatMessage { role: role.into(), content: said.text });
     }
     all.extend(new);
     all
@@ -214,9 +246,11 @@ mod tests {
     fn stored_turns_stand_before_a_lone_new_message() {
         let messages = vec![said("system", "s"), said("user", "new")];
         assert!(is_only_the_new_message(&messages));
-        let turns = vec![("q".to_string(), "a".to_string()), (String::new(), String::new())];
+        let heard = |from: &str, text: &str| Said { from: from.into(), text: text.into(), ..Said::default() };
+        let pending = Said { pending: true, ..heard("customer", "new") };
+        let turns = vec![heard("customer", "q"), heard("bot", "a"), heard("note", "n"), heard("person", "p"), pending];
         let all: Vec<String> = with_history(turns, messages).into_iter().map(|m| m.content).collect();
-        assert_eq!(all, ["s", "q", "a", "new"]);
+        assert_eq!(all, ["s", "q", "a", "p", "new"]);
         assert!(!is_only_the_new_message(&[said("user", "a"), said("assistant", "b"), said("user", "c")]));
     }
 

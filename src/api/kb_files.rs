@@ -1,5 +1,5 @@
-//! `GET /kb/{path}`: what answers point to. Images of the pack byte for byte; articles, the FAQ and the app map as
-//! pages. Only files that the knowledge itself refers to are known here; nothing is looked up by the path that was
+//! `GET /kb/{path}`: what answers point to. Images of the pack byte for byte, also those inside a ZIP or DOCX; a PDF
+//! as it is, so that a link opens it at its page; other articles, the FAQ and the app map as pages. Only files that the knowledge itself refers to are known here; nothing is looked up by the path that was
 //! asked for, and job instructions are never among them.
 //!
 //! Open to all, since customers' browsers follow these links.
@@ -16,6 +16,8 @@ use parking_lot::Mutex;
 use super::page::article::{article_page, list_page};
 use super::state::AppState;
 use super::wire::error::ApiError;
+use crate::config::KnowledgeSettings;
+use crate::kb::documents::{Archive, Limits, extension};
 use crate::kb::{Asset, Pack, Snapshot};
 
 /// Images that browsers may show, by the end of the name.
@@ -37,6 +39,8 @@ const IMAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sandb
 enum Kind {
     Image(&'static str),
     Article,
+    /// A document that browsers show themselves.
+    Pdf,
     Faq,
     AppMap,
 }
@@ -62,7 +66,8 @@ impl PublicFiles {
 fn public_files(snapshot: &Snapshot) -> HashMap<String, Kind> {
     let pack = snapshot.pack();
     let mut files = HashMap::new();
-    files.extend(pack.articles.iter().map(|article| (article.path.clone(), Kind::Article)));
+    let kind = |path: &str| if extension(path) == "pdf" { Kind::Pdf } else { Kind::Article };
+    files.extend(pack.articles.iter().map(|article| (article.path.clone(), kind(&article.path))));
     files.extend(pack.faq.iter().map(|entry| (entry.path.clone(), Kind::Faq)));
     if !pack.app_map.is_empty() {
         files.insert("app-map.yaml".to_string(), Kind::AppMap);
@@ -95,12 +100,19 @@ pub async fn get(State(state): State<AppState>, path: extract::Path<String>) -> 
     };
     match loaded.public_files.of(&snapshot).get(path.as_str()).copied().ok_or_else(unknown)? {
         Kind::Image(content_type) => {
-            let bytes = image(&pack.dir, &path, state.settings().knowledge.max_file_bytes).await.ok_or_else(unknown)?;
+            let settings = &state.settings().knowledge;
+            let bytes = image(&pack.dir, &path, settings).await.ok_or_else(unknown)?;
             let policy = HeaderName::from_static("content-security-policy");
             let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
             response.headers_mut().insert(policy, HeaderValue::from_static(IMAGE_POLICY));
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
             Ok(response)
+        }
+        Kind::Pdf => {
+            let most = state.settings().knowledge.max_document_bytes;
+            let bytes = file(&pack.dir, &path, most).await.ok_or_else(unknown)?;
+            let cache = [(header::CONTENT_TYPE, "application/pdf"), (header::CACHE_CONTROL, "public, max-age=300")];
+            Ok((cache, bytes).into_response())
         }
         Kind::Article => {
             let article = pack.articles.iter().find(|article| article.path == *path).ok_or_else(unknown)?;
@@ -111,8 +123,22 @@ pub async fn get(State(state): State<AppState>, path: extract::Path<String>) -> 
     }
 }
 
+/// An image, of the pack or in a file of it (`articles/guide.zip/images/a.png`).
+async fn image(dir: &Path, path: &str, settings: &KnowledgeSettings) -> Option<Vec<u8>> {
+    if let Some(bytes) = file(dir, path, settings.max_file_bytes).await {
+        return Some(bytes);
+    }
+    let ends = path.match_indices('/').map(|(at, _)| at);
+    let (outer, inner) = ends.map(|at| (&path[..at], &path[at + 1..])).find(|(outer, _)| Archive::is_one(outer))?;
+    let bytes = file(dir, outer, settings.max_document_bytes).await?;
+    let limits = Limits { max_bytes: settings.max_file_bytes, ..Limits::of(settings) };
+    let inner = inner.to_string();
+    let unpacked = move || Archive::open(&bytes, &limits).ok()?.read(&inner).ok();
+    tokio::task::spawn_blocking(unpacked).await.ok()?
+}
+
 /// The file's bytes, if it lies inside the pack, links followed, and is not larger than the pack's files may be.
-async fn image(dir: &Path, path: &str, max_bytes: u64) -> Option<Vec<u8>> {
+async fn file(dir: &Path, path: &str, max_bytes: u64) -> Option<Vec<u8>> {
     let dir = tokio::fs::canonicalize(dir).await.ok()?;
     let file = tokio::fs::canonicalize(dir.join(path)).await.ok()?;
     let size = tokio::fs::metadata(&file).await.ok()?.len();
@@ -157,9 +183,9 @@ mod tests {
         std::fs::write(dir.path().join("secret.png"), b"s").unwrap();
         std::fs::write(pack.join("a.png"), b"abc").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret.png"), pack.join("b.png")).unwrap();
-        assert_eq!(image(&pack, "a.png", 3).await.as_deref(), Some(&b"abc"[..]));
-        assert_eq!(image(&pack, "a.png", 2).await, None);
-        assert_eq!(image(&pack, "b.png", 3).await, None);
-        assert_eq!(image(&pack, "../secret.png", 3).await, None);
+        assert_eq!(file(&pack, "a.png", 3).await.as_deref(), Some(&b"abc"[..]));
+        assert_eq!(file(&pack, "a.png", 2).await, None);
+        assert_eq!(file(&pack, "b.png", 3).await, None);
+        assert_eq!(file(&pack, "../secret.png", 3).await, None);
     }
 }

@@ -72,7 +72,7 @@ impl Socket {
             // HTTP/2 would need limits of its own, and telling the two apart waits for bytes without a limit.
             .http1_only();
         server.http_builder().http1().timer(TokioTimer::new()).header_read_timeout(self.header_timeout);
-        let service = router.into_make_service();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let task = match self.tls {
             None => tokio::spawn(server.serve(service)),
             Some(config) => {

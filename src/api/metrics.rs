@@ -13,6 +13,7 @@ pub async fn render(State(state): State<AppState>, principal: Principal) -> Resu
     principal.require(Scope::Metrics)?;
     if let Ok(loaded) = state.loaded() {
         read_engine(loaded);
+        super::figures::set_gauges(loaded, &state.settings().figures).await;
     }
     let text = prometheus().render();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())

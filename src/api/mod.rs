@@ -13,10 +13,16 @@
 mod answer;
 mod auth;
 mod body;
+mod channels;
 mod chat;
+mod console;
 mod conversation;
+mod desk_state;
 mod embeddings;
+mod figures;
+mod follow;
 mod health;
+mod inbound;
 mod kb_files;
 mod listen;
 mod metrics;
@@ -28,6 +34,9 @@ mod serve;
 mod state;
 mod stream;
 mod trace;
+mod turns;
+mod webhooks;
+mod widget;
 mod wire;
 
 use std::path::PathBuf;
@@ -57,6 +66,8 @@ pub struct ModelFile {
 pub struct ModelFiles {
     pub chat: ModelFile,
     pub embed: ModelFile,
+    /// A cross-encoder, where one is set.
+    pub rerank: Option<ModelFile>,
 }
 
 /// How far a starting server is; for a progress bar and the line that names its address.
@@ -74,6 +85,10 @@ pub enum Startup {
     },
     Indexing(IndexProgress),
     Indexed(IndexReport),
+    /// There is no staff yet: who opens this link becomes the first lead.
+    JoinLink {
+        url: String,
+    },
     /// An operator's core is in the prefix cache.
     Warm {
         operator: String,
@@ -115,6 +130,7 @@ fn router(state: AppState) -> Router {
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get))
         .route("/v1/support/trace/{id}", get(trace::get))
+        .route("/v1/support/figures", get(figures::get))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(metrics::render))
@@ -122,6 +138,9 @@ fn router(state: AppState) -> Router {
         .route("/", get(page::index))
         .route("/page/about", get(page::about))
         .route("/page/{name}", get(page::file))
+        .route("/v1/channels/{name}/messages", post(channels::message))
+        .merge(console::router())
+        .merge(widget::router())
         .fallback(unknown_path)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn(observe::observe))

@@ -1,11 +1,26 @@
-//! The part of a path that a route leaves open.
+//! The part of a path that a route leaves open, and the query.
 
 use axum::extract::rejection::PathRejection;
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
 
 use super::wire::error::ApiError;
+
+/// A request's query, as fields of `T`.
+pub struct QueryOf<T>(pub T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for QueryOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let read = Query::<T>::try_from_uri(&parts.uri);
+        read.map(|Query(fields)| Self(fields)).map_err(|error| {
+            let message = format!("the query cannot be read: {}", error.body_text());
+            ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", message)
+        })
+    }
+}
 
 /// The text of a route's only parameter, percent-decoded; what is not UTF-8 gets the one error shape.
 pub struct PathText(pub String);

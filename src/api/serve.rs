@@ -9,12 +9,17 @@ use tokio::sync::oneshot;
 use super::auth::Keys;
 use super::listen::{Socket, cors};
 use super::state::{AppState, Loaded};
+use super::webhooks::Webhooks;
+use super::widget::token::Signer;
 use super::{ModelFiles, ServeError, Startup, router};
-use crate::config::Settings;
-use crate::embed::Embedder;
-use crate::kb::{Knowledge, WatchGuard};
+use crate::config::{RetentionSettings, Settings};
+use crate::desk;
+use crate::desk::Teams;
+use crate::desk::knowledge::Curator;
+use crate::embed::{Embedder, Reranker};
+use crate::kb::{self, Knowledge, WatchGuard};
 use crate::llm::ChatModel;
-use crate::store::Store;
+use crate::store::{StateLock, Store};
 use crate::support::Support;
 
 type Report = Arc<Mutex<dyn FnMut(Startup) + Send>>;
@@ -32,12 +37,16 @@ pub async fn serve(
     let started = Instant::now();
     let report: Report = Arc::new(Mutex::new(report));
     let keys = Keys::new(&settings.server).map_err(ServeError::Settings)?;
+    let teams = Teams::read(&settings.desk).map_err(ServeError::Settings)?;
+    let webhooks = Webhooks::read(&settings.desk).map_err(ServeError::Settings)?;
+    super::widget::check(&settings.desk).map_err(ServeError::Settings)?;
     let cors = cors(&settings.server.cors_origins)?;
+    let _in_use = StateLock::shared(&settings.store.state_dir)?;
     let socket = Socket::open(&settings.server).await?;
     let public_url = settings.server.public_url_at(socket.port());
     let base = socket.base();
     tokio::spawn(crate::telemetry::keep_metrics_small());
-    let state = AppState::new(settings, keys, public_url);
+    let state = AppState::new(settings, keys, teams, public_url);
     let router = match cors {
         Some(cors) => router(state.clone()).layer(cors),
         None => router(state.clone()),
@@ -45,7 +54,7 @@ pub async fn serve(
     let mut server = socket.serve(router)?;
     (report.lock())(Startup::Listening { base });
 
-    let mut loading = tokio::spawn(load(state.clone(), models, report, started));
+    let mut loading = tokio::spawn(load(state.clone(), models, webhooks, report, started));
     let mut loaded = false;
     // Watches the pack until the server ends.
     let mut _guard = None;
@@ -83,18 +92,24 @@ pub async fn serve(
 async fn load(
     state: AppState,
     models: ModelFiles,
+    webhooks: Webhooks,
     report: Report,
     started: Instant,
 ) -> Result<Option<WatchGuard>, ServeError> {
     let settings = state.settings().clone();
     let chat_languages = models.chat.languages.clone();
+    let store = Store::open(&settings.store.state_dir, settings.store.keep_text).await?;
+    let store = store.masking_personal(settings.store.mask_personal);
+    // What was committed before a crash comes into the pack before the pack is read.
+    if let Err(error) = desk::knowledge::restore(&store, &settings).await {
+        tracing::error!(%error, "what people changed at the console cannot be written to the pack");
+    }
     let blocking = {
         let (settings, report) = (settings.clone(), report.clone());
         on_a_thread("load", move || load_blocking(&settings, &models, &report)).await?
     };
     let (chat, embedder, knowledge, guard) = blocking?;
-    let store = Store::open(&settings.store.state_dir, settings.store.keep_text).await?;
-    let store = store.masking_personal(settings.store.mask_personal);
+    let signer = Signer::open(&settings.store.state_dir)?;
     let support = {
         let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
@@ -105,20 +120,49 @@ async fn load(
         (report.lock())(Startup::Warm { operator, tokens, ms: ms(time) });
     }
     tokio::spawn(support.clone().follow_changes());
+    tokio::spawn(retain(store.clone(), settings.retention.clone()));
+    let curator = Curator::new(store.clone(), knowledge.clone(), embedder.clone(), &settings);
     state.set_loaded(Loaded {
         chat,
+        curator,
         embedder,
         support,
         knowledge,
-        store,
+        store: store.clone(),
+        signer,
         locks: Default::default(),
         traces: Default::default(),
         public_files: Default::default(),
+        gauges_set: Default::default(),
         since: chrono::Utc::now().timestamp(),
         embedding_turn: Arc::new(tokio::sync::Semaphore::new(1)),
     });
+    if let Some(url) = super::console::first_link(&store, state.public_url()).await? {
+        (report.lock())(Startup::JoinLink { url });
+    }
+    super::inbound::resume(&state);
+    super::inbound::forget_words(&state);
+    super::webhooks::start(&state, webhooks);
     (report.lock())(Startup::Ready { ms: ms(started.elapsed()) });
     Ok(guard)
+}
+
+/// Deletes what is older than it may be, now and every hour.
+async fn retain(store: Store, settings: RetentionSettings) {
+    if settings.text_days == 0 && settings.conversation_days == 0 {
+        return;
+    }
+    let mut hours = tokio::time::interval(Duration::from_secs(3600));
+    loop {
+        hours.tick().await;
+        match store.retain(&settings).await {
+            Ok(deleted) if deleted.rows > 0 => {
+                tracing::info!(deleted.conversations, deleted.rows, deleted.log_is_clean, "deleted what is old");
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "what is old could not be deleted"),
+        }
+    }
 }
 
 type Blocking = Result<(ChatModel, Embedder, Knowledge, Option<WatchGuard>), ServeError>;
@@ -132,7 +176,9 @@ fn load_blocking(settings: &Settings, models: &ModelFiles, report: &Report) -> B
     (report.lock())(Startup::Models { chat_ms, embed_ms: ms(began.elapsed()) });
     let mut progress = |progress| (report.lock())(Startup::Indexing(progress));
     let state_dir = &settings.store.state_dir;
-    let (knowledge, indexed) = Knowledge::open(&settings.knowledge, state_dir, embedder.clone(), &mut progress)?;
+    let reranker = models.rerank.as_ref().map(|model| Reranker::load(&model.id, &model.path)).transpose()?;
+    let readers = kb::Models { embedder: embedder.clone(), reranker };
+    let (knowledge, indexed) = Knowledge::open(&settings.knowledge, state_dir, readers, &mut progress)?;
     (report.lock())(Startup::Indexed(indexed));
     let guard = match settings.knowledge.watch {
         true => watch(&knowledge),

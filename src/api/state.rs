@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use super::auth::Keys;
 use super::conversation::Locks;
+use super::desk_state::DeskState;
 use super::kb_files::PublicFiles;
 use super::trace::Traces;
+use super::widget::token::Signer;
 use super::wire::error::ApiError;
 use super::wire::messages::TranscriptLimits;
 use crate::config::Settings;
+use crate::desk::Teams;
+use crate::desk::knowledge::Curator;
 use crate::embed::Embedder;
 use crate::kb::Knowledge;
 use crate::llm::ChatModel;
@@ -27,6 +31,8 @@ pub struct AppState(Arc<Inner>);
 struct Inner {
     settings: Settings,
     keys: Keys,
+    teams: Teams,
+    desk: DeskState,
     public_url: String,
     /// Set once, when everything is loaded and warm.
     loaded: OnceLock<Loaded>,
@@ -41,12 +47,18 @@ pub struct Loaded {
     pub embedder: Embedder,
     pub support: Support,
     pub knowledge: Knowledge,
+    /// Edits the knowledge.
+    pub curator: Curator,
     pub store: Store,
     /// One request of a conversation at a time.
     pub locks: Locks,
     pub traces: Traces,
+    /// Signs the widget's tokens.
+    pub signer: Signer,
     /// Files of the pack that customers may see.
     pub public_files: PublicFiles,
+    /// When the figures in `/metrics` were last counted.
+    pub gauges_set: parking_lot::Mutex<Option<std::time::Instant>>,
     /// Seconds since 1970.
     pub since: i64,
     /// One embedding batch of the API at a time: it is the processor's time that is scarce.
@@ -54,10 +66,12 @@ pub struct Loaded {
 }
 
 impl AppState {
-    pub fn new(settings: Settings, keys: Keys, public_url: String) -> Self {
+    pub fn new(settings: Settings, keys: Keys, teams: Teams, public_url: String) -> Self {
         Self(Arc::new(Inner {
+            desk: DeskState::new(&settings.desk),
             settings,
             keys,
+            teams,
             public_url,
             loaded: OnceLock::new(),
             stopping: AtomicBool::new(false),
@@ -71,6 +85,16 @@ impl AppState {
 
     pub fn keys(&self) -> &Keys {
         &self.0.keys
+    }
+
+    /// Teams and when they work.
+    pub fn teams(&self) -> &Teams {
+        &self.0.teams
+    }
+
+    /// What the people's side keeps in memory.
+    pub fn desk(&self) -> &DeskState {
+        &self.0.desk
     }
 
     /// Without a slash at its end.

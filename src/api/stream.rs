@@ -9,16 +9,37 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::answer::{Answer, Ending, Piece};
 use super::wire::completion::{Envelope, tool_call_delta};
+use super::wire::error::ApiError;
 
 /// Pause between keep-alive comments.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
+/// Where pieces come from.
+enum Pieces {
+    Answer(Box<Answer>),
+    /// An answer that runs on a task of its own.
+    Elsewhere(mpsc::Receiver<Piece>),
+}
+
+impl Pieces {
+    async fn next(&mut self) -> Piece {
+        match self {
+            Pieces::Answer(answer) => answer.next().await,
+            Pieces::Elsewhere(pieces) => pieces
+                .recv()
+                .await
+                .unwrap_or_else(|| Piece::Failed(ApiError::internal("the answer broke off; it will be tried again"))),
+        }
+    }
+}
+
 struct Streaming {
     /// `None` once it has ended.
-    answer: Option<Answer>,
+    answer: Option<Pieces>,
     envelope: Envelope,
     include_usage: bool,
     want_logprobs: bool,
@@ -33,8 +54,18 @@ pub fn respond(
     include_usage: bool,
     want_logprobs: bool,
 ) -> Response {
-    let mut streaming =
-        Streaming { answer: Some(answer), envelope, include_usage, want_logprobs, queue: VecDeque::new() };
+    let pieces = Pieces::Answer(Box::new(answer));
+    let streaming = Streaming { answer: Some(pieces), envelope, include_usage, want_logprobs, queue: VecDeque::new() };
+    begin(streaming, first)
+}
+
+/// Streams the pieces of an answer that runs elsewhere.
+pub fn respond_pieces(pieces: mpsc::Receiver<Piece>, envelope: Envelope) -> Response {
+    let answer = Some(Pieces::Elsewhere(pieces));
+    begin(Streaming { answer, envelope, include_usage: false, want_logprobs: false, queue: VecDeque::new() }, None)
+}
+
+fn begin(mut streaming: Streaming, first: Option<Piece>) -> Response {
     streaming.chunk(streaming.envelope.chunk(json!({"role": "assistant", "content": ""}), None, None));
     if let Some(piece) = first {
         streaming.take(piece);

@@ -53,7 +53,14 @@ pub async fn get(
     PathText(id): PathText,
 ) -> Result<Json<Value>, ApiError> {
     principal.require(Scope::Chat)?;
-    let found = state.loaded()?.traces.find(&id, &principal.key_name);
+    let loaded = state.loaded()?;
+    let mut found = loaded.traces.find(&id, &principal.key_name);
+    // What was forgotten in the database is forgotten here.
+    if let Some(conversation) = found.as_ref().and_then(|support| support["conversation_id"].as_str())
+        && loaded.store.conversation(conversation, &principal.key_name).await?.is_none()
+    {
+        found = None;
+    }
     found.map(Json).ok_or_else(|| {
         let message = format!("there is no trace of {id:?}; the last {KEPT} of this key are kept");
         ApiError::new(StatusCode::NOT_FOUND, "trace_not_found", message)

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 
 use super::{catalog, show};
 use crate::config::Settings;
-use crate::embed::Embedder;
-use crate::kb::Knowledge;
+use crate::embed::{Embedder, Reranker};
+use crate::kb::{self, Knowledge};
 use crate::llm::{ChatMessage, ChatModel};
 use crate::support::{Support, TurnEvent, TurnOutcome, TurnRequest};
 
@@ -48,9 +48,11 @@ pub fn run(settings: &Settings, args: &AskArgs) -> anyhow::Result<ExitCode> {
 pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
     let models = catalog::resolve(settings)?;
     let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
+    let reranker = models.rerank.as_ref().map(|model| Reranker::load(&model.id, &model.path)).transpose()?;
+    let readers = kb::Models { embedder: embedder.clone(), reranker };
     let bar = show::index_bar();
     let progress = &mut |progress| show::index_progress(&bar, progress);
-    let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, embedder.clone(), progress);
+    let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, readers, progress);
     bar.finish_and_clear();
     let (knowledge, _) = opened?;
     let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
@@ -80,8 +82,8 @@ fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
         let mut answer = String::new();
         while let Some(event) = turn.next().await {
             match event {
-                TurnEvent::Text(text) if args.json => answer += &text,
-                TurnEvent::Text(text) => {
+                TurnEvent::Text(text) | TurnEvent::Promise(text) if args.json => answer += &text,
+                TurnEvent::Text(text) | TurnEvent::Promise(text) => {
                     print!("{text}");
                     std::io::stdout().flush()?;
                 }

@@ -193,12 +193,21 @@ pub fn model_dirs(settings: &ModelSettings) -> Vec<PathBuf> {
 /// # Errors
 /// Names the setting, what was looked for and where, and how to get it.
 pub fn resolve(settings: &Settings) -> Result<ModelFiles, CatalogError> {
-    Ok(ModelFiles { chat: resolve_chat(&settings.models)?, embed: resolve_embed(&settings.models)? })
+    let models = &settings.models;
+    Ok(ModelFiles { chat: resolve_chat(models)?, embed: resolve_embed(models)?, rerank: resolve_rerank(models)? })
 }
 
 /// The chat model of the settings.
 pub fn resolve_chat(settings: &ModelSettings) -> Result<ModelFile, CatalogError> {
     resolve_one(settings, "models.chat", &settings.chat, Kind::Chat, &settings.chat_languages)
+}
+
+/// The reranker, where one is set.
+pub fn resolve_rerank(settings: &ModelSettings) -> Result<Option<ModelFile>, CatalogError> {
+    match settings.rerank.as_str() {
+        "" => Ok(None),
+        name => resolve_one(settings, "models.rerank", name, Kind::Rerank, &[]).map(Some),
+    }
 }
 
 /// The embedding model of the settings.

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::{ask, eval_filters};
+use super::{ask, eval_filters, versions};
 use crate::config::Settings;
 use crate::eval::{self, DialogueResult, questions};
+use crate::kb::Pack;
+use crate::kb::pack::Dialogue;
 use crate::support::Support;
 
 #[derive(Debug, Args)]
@@ -28,6 +30,18 @@ pub struct EvalArgs {
     /// Print figures only, no rows: for sealed sets
     #[arg(long)]
     sealed: bool,
+    /// Compare versions of this operator's instruction: each alone in service, the first against the others
+    #[arg(long, value_name = "NAME", requires = "versions")]
+    operator: Option<String>,
+    /// The versions, as v1,v2
+    #[arg(long, value_name = "VERSIONS", value_delimiter = ',', requires = "operator")]
+    versions: Vec<String>,
+    /// Seed of the comparison: of sampling and of the bootstrap
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Write the comparison to this file, as a page with plots
+    #[arg(long, value_name = "FILE", requires = "versions")]
+    html: Option<PathBuf>,
     /// Also write the whole report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
@@ -48,6 +62,9 @@ enum Part {
 pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     if let Some(Part::Filters(args)) = &args.part {
         return eval_filters::run(settings, args);
+    }
+    if let Some(operator) = &args.operator {
+        return compare(settings, args, operator);
     }
     let (support, knowledge) = ask::load(settings)?;
     if let Some(path) = &args.questions {
@@ -89,8 +106,28 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+fn compare(settings: &Settings, args: &EvalArgs, operator: &str) -> anyhow::Result<ExitCode> {
+    if args.versions.len() < 2 {
+        bail!("--versions {}: name two or more, as v1,v2", args.versions.join(","));
+    }
+    let mut dialogues = match &args.dialogues {
+        Some(path) => rows(path)?,
+        None => Pack::read(&settings.knowledge).evals,
+    };
+    if let Some(only) = &args.only {
+        dialogues.retain(|dialogue: &Dialogue| dialogue.id.contains(only.as_str()));
+    }
+    if dialogues.is_empty() {
+        bail!("{} has no dialogues in evals/*.jsonl that fit", settings.knowledge.dir.display());
+    }
+    let wanted = versions::Wanted { operator, versions: &args.versions, seed: args.seed, dialogues };
+    let compared = versions::compare(settings, &wanted)?;
+    versions::show(&compared, args.html.as_deref(), args.report.as_deref())?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The rows of a JSON-lines file.
-fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
+pub(super) fn rows<T: serde::de::DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
     let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines

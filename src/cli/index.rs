@@ -29,7 +29,8 @@ fn build(settings: &Settings) -> anyhow::Result<ExitCode> {
     let progress = &mut |progress| show::index_progress(&bar, progress);
     let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, embedder, progress);
     bar.finish_and_clear();
-    let (_, report) = opened?;
+    let (knowledge, report) = opened?;
+    print!("{}", show::file_reports(&knowledge.snapshot().pack().reports));
     println!("{}: {}", settings.knowledge.dir.display(), show::index_report(&report));
     Ok(ExitCode::SUCCESS)
 }
@@ -41,6 +42,7 @@ fn check(settings: &Settings) -> anyhow::Result<ExitCode> {
         let kind = if fault.fatal { "error" } else { "warning" };
         println!("{kind}{}", pack::list(std::slice::from_ref(fault)));
     }
+    print!("{}", show::file_reports(&pack.reports));
     println!(
         "{}: {} articles, {} FAQ entries, {} app-map entries, {} operators, {} filter examples, {} dialogues; {}",
         pack.dir.display(),

@@ -1,6 +1,6 @@
 //! `firstline init FOLDER --from DOCS_FOLDER`: a new pack from a folder of documents, ready to serve.
 //!
-//! Texts and their images are copied as they are, with their folders, so that relative links keep working. Around them
+//! Documents and their images are copied as they are, with their folders, so that relative links keep working. Around them
 //! come a `company.toml`, one operator with a general instruction, filter examples and a small FAQ, all to be edited.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use anyhow::{Context, bail};
 use clap::Args;
 
 use super::show;
-use crate::config::Settings;
+use crate::config::{KnowledgeSettings, Settings};
+use crate::kb::documents::{self, Archive, Format, Limits};
 
 const TEXTS: [&str; 4] = ["md", "mdx", "markdown", "txt"];
 const IMAGES: [&str; 7] = ["png", "jpg", "jpeg", "gif", "svg", "webp", "avif"];
@@ -29,7 +30,7 @@ const FAQ: &str = include_str!("init/faq.csv");
 pub struct InitArgs {
     /// The new pack
     folder: PathBuf,
-    /// Documents to start from: Markdown and text files with their images, in any folders
+    /// Documents to start from: Markdown, text, HTML, PDF, DOCX, workbooks, CSV, ZIP files, with their images, in any folders
     #[arg(long, value_name = "DOCS_FOLDER")]
     from: PathBuf,
     /// The company's name [default: the folder's]
@@ -59,12 +60,22 @@ pub fn run(settings: &Settings, args: &InitArgs) -> anyhow::Result<ExitCode> {
     }
     let mut found = Documents::default();
     collect(from, Path::new(""), to, &mut found).with_context(|| from.display().to_string())?;
+    let nothing = || {
+        format!(
+            "{} has no document that can be read (.md, .txt, .html, .pdf, .docx, .xlsx, .csv, .zip)",
+            from.display()
+        )
+    };
     if found.files.is_empty() {
-        bail!("{} has no .md, .mdx or .txt file", from.display());
+        bail!(nothing());
     }
     let mut report = Report::default();
     for path in &found.files {
-        copy(from, path, to, settings.knowledge.max_file_bytes, &mut report)?;
+        copy(from, path, to, &settings.knowledge, &mut report)?;
+    }
+    if report.texts + report.documents.len() == 0 {
+        let why = report.skipped.iter().map(|(path, reason)| format!("\n  {}: {reason}", path.display()));
+        bail!("{}{}", nothing(), why.collect::<String>());
     }
     found.unread.into_iter().for_each(|path| report.skip(&path, unread_reason(&path)));
 
@@ -100,7 +111,9 @@ fn collect(root: &Path, relative: &Path, exclude: &Path, found: &mut Documents) 
             if !tool && !own {
                 collect(root, &path, exclude, found)?;
             }
-        } else if kind.is_file() && (has_extension(&path, &TEXTS) || has_extension(&path, &IMAGES)) {
+        } else if kind.is_file()
+            && (has_extension(&path, &TEXTS) || has_extension(&path, &IMAGES) || is_document(&path))
+        {
             found.files.push(path);
         } else {
             found.unread.push(path);
@@ -116,16 +129,25 @@ fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 
 fn unread_reason(path: &Path) -> String {
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("pdf" | "docx" | "html" | "htm") => "this version does not read this format; save it as Markdown".into(),
+        Some("doc" | "odt" | "rtf") => "this format is not read; save it as .docx".into(),
+        Some("ppt" | "pptx" | "odp") => "this format is not read; save it as .pdf".into(),
         Some(extension) => format!(".{extension} is no document that this version reads"),
         None => "not a regular text file".into(),
     }
+}
+
+/// True for a format that has a reader.
+fn is_document(path: &Path) -> bool {
+    let path = path.to_string_lossy();
+    Format::of(&path).is_some() || path.to_lowercase().ends_with(".zip")
 }
 
 /// What was copied and what was not.
 #[derive(Debug, Default)]
 struct Report {
     texts: usize,
+    /// Documents of other formats, and what was read of each.
+    documents: Vec<(PathBuf, String)>,
     images: usize,
     skipped: Vec<(PathBuf, String)>,
     /// Language -> number of texts.
@@ -138,11 +160,15 @@ impl Report {
     }
 }
 
-fn copy(from: &Path, path: &Path, to: &Path, max_bytes: u64, report: &mut Report) -> anyhow::Result<()> {
+fn copy(from: &Path, path: &Path, to: &Path, settings: &KnowledgeSettings, report: &mut Report) -> anyhow::Result<()> {
     let source = from.join(path);
+    let (max_bytes, setting) = match is_document(path) {
+        true => (settings.max_document_bytes, "knowledge.max_document_bytes"),
+        false => (settings.max_file_bytes, "knowledge.max_file_bytes"),
+    };
     let bytes = match std::fs::metadata(&source) {
         Ok(file) if file.len() > max_bytes => {
-            report.skip(path, format!("{} bytes; the limit is {max_bytes} (knowledge.max_file_bytes)", file.len()));
+            report.skip(path, format!("{} bytes; the limit is {max_bytes} ({setting})", file.len()));
             return Ok(());
         }
         Ok(_) => match std::fs::read(&source) {
@@ -175,10 +201,37 @@ fn copy(from: &Path, path: &Path, to: &Path, max_bytes: u64, report: &mut Report
                 }
             }
         }
+    } else if is_document(path) {
+        match document(path, &bytes, &Limits::of(settings)) {
+            Ok((read, language)) => {
+                report.documents.push((path.to_path_buf(), read));
+                language.into_iter().for_each(|language| *report.languages.entry(language).or_default() += 1);
+            }
+            Err(reason) => {
+                report.skip(path, reason);
+                return Ok(());
+            }
+        }
     } else {
         report.images += 1;
     }
     write(&to.join("articles").join(path), &bytes)
+}
+
+/// Tries to read a document: what was read, and its language.
+fn document(path: &Path, bytes: &[u8], limits: &Limits) -> Result<(String, Option<String>), String> {
+    let Some(format) = Format::of(&path.to_string_lossy()) else {
+        let files = Archive::open(bytes, limits).map_err(|e| e.to_string())?.paths().len();
+        return Ok((format!("ZIP: {}", show::count(files, "file")), None));
+    };
+    match documents::read(format, bytes, limits).as_ref() {
+        Ok(reading) => {
+            let left_out = reading.skipped.iter().map(|skipped| format!("; left out: {skipped}")).collect::<String>();
+            let read = format!("{}: {}{left_out}", format.name(), reading.summary());
+            Ok((read, language(&reading.markdown)))
+        }
+        Err(e) => Err(e.to_string()),
+    }
 }
 
 /// ISO 639-1 of a text's language, for the languages that a pack is likely to have.
@@ -284,13 +337,17 @@ fn write(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 fn print_report(report: &Report, to: &Path, languages: &[String]) {
+    for (path, read) in &report.documents {
+        println!("read     {}: {read}", path.display());
+    }
     for (path, reason) in &report.skipped {
         println!("skipped  {}: {reason}", path.display());
     }
     println!(
-        "{}: {}, {}, {} skipped; languages {}",
+        "{}: {}, {}, {}, {} skipped; languages {}",
         to.display(),
         show::count(report.texts, "text"),
+        show::count(report.documents.len(), "other document"),
         show::count(report.images, "image"),
         report.skipped.len(),
         languages.join(", ")
@@ -349,16 +406,20 @@ mod tests {
         std::fs::write(docs.path().join("guide/a.md"), "# A\n\n![x](images/x.png)\n").unwrap();
         std::fs::write(docs.path().join("guide/images/x.png"), [0x89, b'P']).unwrap();
         std::fs::write(docs.path().join("guide/b.md"), b"line\nbad \xff\n").unwrap();
-        std::fs::write(docs.path().join("guide/c.pdf"), "%PDF").unwrap();
+        std::fs::write(docs.path().join("guide/c.pptx"), "P").unwrap();
+        std::fs::write(docs.path().join("guide/d.html"), "<h1>D</h1><p>Text.</p>").unwrap();
+        std::fs::write(docs.path().join("guide/e.pdf"), "%PDF").unwrap();
         let mut found = Documents::default();
         collect(docs.path(), Path::new(""), pack.path(), &mut found).unwrap();
         let mut report = Report::default();
         for path in &found.files {
-            copy(docs.path(), path, pack.path(), 1 << 20, &mut report).unwrap();
+            copy(docs.path(), path, pack.path(), &KnowledgeSettings::default(), &mut report).unwrap();
         }
         assert_eq!((report.texts, report.images), (1, 1));
         assert!(pack.path().join("articles/guide/images/x.png").is_file());
         assert!(report.skipped[0].1.contains("line 2"), "{:?}", report.skipped);
-        assert_eq!(found.unread, [PathBuf::from("guide/c.pdf")]);
+        assert_eq!(found.unread, [PathBuf::from("guide/c.pptx")]);
+        assert_eq!(report.documents, [(PathBuf::from("guide/d.html"), "HTML: 1 heading".to_string())]);
+        assert!(report.skipped[1].1.contains("PDF"), "{:?}", report.skipped);
     }
 }

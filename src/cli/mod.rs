@@ -11,20 +11,27 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Settings;
+use crate::kb::documents;
 use crate::telemetry::{self, LogFormat};
 
 mod ask;
+mod backup;
+mod bundle;
 pub mod catalog;
 mod doctor;
 mod eval;
 mod eval_filters;
+mod forget;
 pub mod hub;
 mod index;
 mod init;
+mod kb;
+mod learn;
 mod memory;
 mod models;
 mod serve;
 mod show;
+mod versions;
 
 /// The first line of a company's support, wholly on the company's own machine.
 #[derive(Debug, Parser)]
@@ -48,8 +55,25 @@ enum Command {
     Index(index::IndexArgs),
     /// Replay the pack's dialogues and compare with the outcome that is expected
     Eval(eval::EvalArgs),
+    /// Let another version of an operator's instruction serve, if a comparison supports it
+    Promote(versions::PromoteArgs),
+    /// Find what customers ask most in past conversations: a draft FAQ
+    Learn(learn::LearnArgs),
+    /// What people added to the pack through the console
+    Kb(kb::KbArgs),
+    /// Copy the database to a file; a server may run meanwhile
+    Backup(backup::BackupArgs),
+    /// Put a copy of the database back; the server must stand still
+    Restore(backup::RestoreArgs),
+    /// Delete all that is recorded of a customer or a conversation; a server may run meanwhile
+    Forget(forget::ForgetArgs),
     /// List, fetch and check model files
     Models(models::ModelsArgs),
+    /// Read one document from stdin, for the process that started this one
+    #[command(name = documents::COMMAND, hide = true)]
+    ReadDocument { request: String },
+    /// Pack program, models, knowledge and licences into one archive that installs without a network
+    Bundle(bundle::BundleArgs),
     /// Look at this machine, the models, the pack and the port: what is fine, what is not, what to do
     Doctor(doctor::DoctorArgs),
 }
@@ -127,6 +151,15 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
+    if let Command::ReadDocument { request } = &cli.command {
+        documents::answer_parent(request).map_err(anyhow::Error::msg)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    // On Linux the program itself, also where its file was replaced while it runs.
+    let own = PathBuf::from("/proc/self/exe");
+    if let Some(program) = Some(own).filter(|own| own.exists()).or_else(|| std::env::current_exe().ok()) {
+        documents::read_in_children(program);
+    }
     cli.settings.start_logging(!matches!(cli.command, Command::Serve(_)))?;
     // `doctor` reports faulty settings itself, beside all else.
     if let Command::Doctor(args) = &cli.command {
@@ -139,8 +172,15 @@ fn run(cli: &Cli) -> anyhow::Result<ExitCode> {
         Command::Init(args) => init::run(&settings, args),
         Command::Index(args) => index::run(&settings, args),
         Command::Eval(args) => eval::run(&settings, args),
+        Command::Bundle(args) => bundle::run(&settings, args),
+        Command::Promote(args) => versions::promote(&settings, args),
+        Command::Learn(args) => learn::run(&settings, args),
+        Command::Kb(args) => kb::run(&settings, args),
+        Command::Backup(args) => backup::backup(&settings, args),
+        Command::Restore(args) => backup::restore(&settings, args),
+        Command::Forget(args) => forget::run(&settings, args),
         Command::Models(args) => models::run(&settings, args),
-        Command::Doctor(_) => unreachable!("handled above"),
+        Command::Doctor(_) | Command::ReadDocument { .. } => unreachable!("handled above"),
     }
 }
 
@@ -170,12 +210,15 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_lists_every_setting() {
-        let readme = include_str!("../../README.md");
+    fn the_documentation_lists_every_setting() {
+        let readme = concat!(include_str!("../../README.md"), include_str!("../../docs/desk.md"));
         let settings = serde_json::to_value(Settings::default()).unwrap();
         for (section, fields) in settings.as_object().unwrap() {
             for field in fields.as_object().unwrap().keys() {
-                assert!(readme.contains(&format!("| `{section}.{field}` |")), "{section}.{field} is not in README.md");
+                assert!(
+                    readme.contains(&format!("| `{section}.{field}` |")),
+                    "{section}.{field} is in neither README.md nor docs/desk.md"
+                );
             }
         }
     }

@@ -52,8 +52,12 @@ pub fn run(mut settings: Settings, args: &ServeArgs) -> anyhow::Result<ExitCode>
         Startup::Warm { operator, tokens, ms } => {
             eprintln!("operator {operator}: {tokens} tokens of instruction ready in {ms} ms");
         }
+        Startup::JoinLink { url } => eprintln!("console: nobody has an account yet; become the first lead at {url}"),
         Startup::Ready { ms } => {
-            eprintln!("ready after {:.1} s: {address}/ (test chat), {address}/v1 (API)", ms as f64 / 1000.0);
+            eprintln!(
+                "ready after {:.1} s: {address}/ (test chat), {address}/console, {address}/v1 (API)",
+                ms as f64 / 1000.0
+            );
         }
     };
     super::block_on(async { Ok(api::serve(settings, models, report).await?) })?;

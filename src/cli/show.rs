@@ -59,6 +59,19 @@ pub fn index_report(report: &IndexReport) -> String {
     text
 }
 
+/// What became of each document, a line each.
+pub fn file_reports(reports: &[pack::FileReport]) -> String {
+    let line = |report: &pack::FileReport| {
+        let left_out = report.skipped.join("; ");
+        match &report.read {
+            Some(read) if left_out.is_empty() => format!("read     {}: {read}\n", report.path),
+            Some(read) => format!("read     {}: {read}; left out: {left_out}\n", report.path),
+            None => format!("skipped  {}: {left_out}\n", report.path),
+        }
+    };
+    reports.iter().map(line).collect()
+}
+
 /// `1 fault`, `2 faults`.
 pub fn count(n: usize, noun: &str) -> String {
     format!("{n} {noun}{}", if n == 1 { "" } else { "s" })

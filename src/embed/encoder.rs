@@ -25,12 +25,30 @@ pub(super) struct Encoder {
     pub words: Vec<f32>,
     /// `[positions][hidden]`, with the type embedding of a single text added.
     pub positions: Vec<f32>,
+    /// What the second text of a pair has in place of the first one's type embedding, as a difference: `[hidden]`.
+    /// Empty where a model knows one type.
+    pub second_type: Vec<f32>,
     pub norm: LayerNorm,
     pub layers: Vec<Layer>,
     pub shape: AttendShape,
     pub precision: Precision,
     /// Working memory of earlier calls.
     pub spaces: Mutex<Vec<Space>>,
+}
+
+/// One text, or a pair of texts, as the encoder reads it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Input<'a> {
+    /// Special tokens included.
+    pub ids: &'a [u32],
+    /// Where the second text of a pair begins; the length of `ids` where there is none.
+    pub second_from: usize,
+}
+
+impl<'a> Input<'a> {
+    pub fn single(ids: &'a [u32]) -> Self {
+        Self { ids, second_from: ids.len() }
+    }
 }
 
 /// Working memory of one call; all matrices have a row a token.
@@ -56,14 +74,14 @@ impl Encoder {
     /// Runs whole texts and calls `each` with the number of a text and its tokens' vectors, `[tokens][hidden]`.
     ///
     /// Ids are within the vocabulary, texts no longer than the positions (the caller has checked).
-    pub fn forward(&self, texts: &[&[u32]], mut each: impl FnMut(usize, &[f32])) {
+    pub fn forward(&self, texts: &[Input<'_>], mut each: impl FnMut(usize, &[f32])) {
         let mut space = self.spaces.lock().pop().unwrap_or_default();
         let hidden = self.hidden();
         let rows: Vec<Range<usize>> = texts
             .iter()
             .scan(0, |next, text| {
                 let from = *next;
-                *next += text.len();
+                *next += text.ids.len();
                 Some(from..*next)
             })
             .collect();
@@ -88,15 +106,21 @@ impl Encoder {
     }
 
     /// Looks the tokens up: words in `x`, positions in `part`.
-    fn embed(&self, texts: &[&[u32]], space: &mut Space) {
+    fn embed(&self, texts: &[Input<'_>], space: &mut Space) {
         let hidden = self.hidden();
         space.x.clear();
         space.part.clear();
         for text in texts {
-            for id in *text {
+            for id in text.ids {
                 space.x.extend_from_slice(&self.words[*id as usize * hidden..][..hidden]);
             }
-            space.part.extend_from_slice(&self.positions[..text.len() * hidden]);
+            let first = space.part.len();
+            space.part.extend_from_slice(&self.positions[..text.ids.len() * hidden]);
+            if !self.second_type.is_empty() {
+                for row in space.part[first..].chunks_exact_mut(hidden).skip(text.second_from) {
+                    row.iter_mut().zip(&self.second_type).for_each(|(x, kind)| *x += kind);
+                }
+            }
         }
     }
 }

@@ -30,6 +30,28 @@ pub(super) struct EncoderConfig {
 }
 
 impl EncoderConfig {
+    /// Reads and checks `config.json`.
+    ///
+    /// # Errors
+    /// Names what is missing or of another architecture.
+    pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        if !dir.is_dir() {
+            return Err(fault(
+                dir,
+                "is not a folder; get the model with `firstline models pull` or scripts/fetch-models",
+            ));
+        }
+        let path = dir.join("config.json");
+        let config: Self = read_json(&path)?;
+        config.check().map_err(|reason| fault(&path, &reason))?;
+        Ok(config)
+    }
+
+    /// Longest text in tokens, special tokens included.
+    pub fn max_tokens(&self) -> usize {
+        self.max_position_embeddings - self.first_position()
+    }
+
     fn gelu() -> String {
         "gelu".into()
     }
@@ -117,16 +139,7 @@ struct PromptConfig {
 impl FolderConfig {
     /// Reads the JSON files of `dir`. `id` helps where a model's prefixes are known but its folder does not name them.
     pub fn read(id: &str, dir: &Path) -> Result<Self, EmbedError> {
-        if !dir.is_dir() {
-            return Err(fault(
-                dir,
-                "is not a folder; get the model with `firstline models pull` or scripts/fetch-models",
-            ));
-        }
-        let config_path = dir.join("config.json");
-        let encoder: EncoderConfig = read_json(&config_path)?;
-        encoder.check().map_err(|reason| fault(&config_path, &reason))?;
-
+        let encoder = EncoderConfig::read(dir)?;
         // Without modules.json sentence-transformers itself falls back to mean pooling.
         let mut pooling = Pooling::Mean;
         let mut normalize = false;
@@ -150,7 +163,7 @@ impl FolderConfig {
         }
         let sentence: SentenceConfig = read_optional(&dir.join("sentence_bert_config.json"))?;
         let prompts: PromptConfig = read_optional(&dir.join("config_sentence_transformers.json"))?;
-        let positions = encoder.max_position_embeddings - encoder.first_position();
+        let positions = encoder.max_tokens();
         let max_tokens = sentence.max_seq_length.unwrap_or(positions).min(positions);
         if max_tokens < 3 {
             return Err(fault(&dir.join("sentence_bert_config.json"), "max_seq_length must be at least 3"));

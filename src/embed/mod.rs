@@ -9,10 +9,12 @@
 //! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
 //! is spread over the cores within. A text that is longer than the model reads is cut, and the answer says so.
 //!
+//! A *reranker* (`rerank`) is such an encoder that reads a question and a passage together and gives one score.
+//!
 //! On CPUs with units for bfloat16 (AMX, AVX-512 BF16) weights and the activations before each product are rounded to
 //! it: several times faster, and the cosine with the `f32` vectors stays above 0.9999. Elsewhere everything is `f32`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
@@ -20,12 +22,15 @@ use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 mod encoder;
 mod folder;
 mod pooling;
+mod rerank;
 mod weights;
+
+pub use rerank::Reranker;
 
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
-use encoder::Encoder;
-use folder::{FolderConfig, fault};
+use encoder::{Encoder, Input};
+use folder::{EncoderConfig, FolderConfig, fault};
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
@@ -75,25 +80,8 @@ impl Embedder {
 
     fn load_as(precision: Precision, id: &str, dir: &Path, languages: &[String]) -> Result<Self, EmbedError> {
         let config = FolderConfig::read(id, dir)?;
-        let tokenizer_path = dir.join("tokenizer.json");
-        let tokenizer_bytes = read(&tokenizer_path)?;
-        let mut tokenizer = Tokenizer::from_bytes(&tokenizer_bytes)
-            .map_err(|e| fault(&tokenizer_path, &format!("is not a tokenizer: {e}")))?;
-        // The file's own padding and truncation are those of its training; ours follow each batch.
-        tokenizer.with_padding(None);
-        tokenizer.with_truncation(None).map_err(|e| fault(&tokenizer_path, &e.to_string()))?;
-        let words = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-        if words == 0 || words > config.encoder.vocab_size {
-            let reason =
-                format!("knows {words} tokens, the model {}: they do not belong together", config.encoder.vocab_size);
-            return Err(fault(&tokenizer_path, &reason));
-        }
-
-        let weights_path = dir.join("model.safetensors");
-        if !weights_path.exists() && dir.join("pytorch_model.bin").exists() {
-            return Err(fault(&weights_path, "is missing; only pytorch_model.bin is there: convert it to safetensors"));
-        }
-        let weights = read(&weights_path)?;
+        let (tokenizer, tokenizer_bytes) = load_tokenizer(dir, &config.encoder)?;
+        let (weights_path, weights) = read_weights(dir)?;
         let encoder = weights::load(&weights_path, &weights, &config.encoder, precision)?;
 
         let mut hasher = blake3::Hasher::new();
@@ -155,7 +143,7 @@ impl Embedder {
         let vectors: Vec<OnceLock<Vec<f32>>> = texts.iter().map(|_| OnceLock::new()).collect();
         for_each_index(groups.len(), |group| {
             let members = groups[group];
-            let ids: Vec<&[u32]> = members.iter().map(|at| &read[*at].ids[..]).collect();
+            let ids: Vec<Input<'_>> = members.iter().map(|at| Input::single(&read[*at].ids)).collect();
             inner.encoder.forward(&ids, |member, tokens| {
                 vectors[members[member]].get_or_init(|| inner.pooled(tokens));
             });
@@ -224,6 +212,32 @@ impl Inner {
         }
         vector
     }
+}
+
+/// `tokenizer.json`, without the padding and truncation of its training, and its bytes.
+fn load_tokenizer(dir: &Path, config: &EncoderConfig) -> Result<(Tokenizer, Vec<u8>), EmbedError> {
+    let path = dir.join("tokenizer.json");
+    let bytes = read(&path)?;
+    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| fault(&path, &format!("is not a tokenizer: {e}")))?;
+    // Ours follow each batch.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| fault(&path, &e.to_string()))?;
+    let words = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
+    if words == 0 || words > config.vocab_size {
+        let reason = format!("knows {words} tokens, the model {}: they do not belong together", config.vocab_size);
+        return Err(fault(&path, &reason));
+    }
+    Ok((tokenizer, bytes))
+}
+
+/// `model.safetensors`: its path and bytes.
+fn read_weights(dir: &Path) -> Result<(PathBuf, Vec<u8>), EmbedError> {
+    let path = dir.join("model.safetensors");
+    if !path.exists() && dir.join("pytorch_model.bin").exists() {
+        return Err(fault(&path, "is missing; only pytorch_model.bin is there: convert it to safetensors"));
+    }
+    let bytes = read(&path)?;
+    Ok((path, bytes))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, EmbedError> {

@@ -266,3 +266,33 @@ fn vectors_are_those_of_candles_own_bert() {
         }
     }
 }
+
+/// Vectors of transformers for small models with random weights (scripts/make-encoder-goldens).
+#[derive(Deserialize)]
+struct EncoderGoldens {
+    texts: Vec<String>,
+    /// Model -> role -> vectors.
+    embedders: HashMap<String, HashMap<String, Vec<Vec<f32>>>>,
+}
+
+#[test]
+fn every_family_of_encoders_agrees_with_transformers_in_both_roles() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders");
+    let goldens: EncoderGoldens =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("goldens.json")).unwrap()).unwrap();
+    assert_eq!(goldens.embedders.len(), 3);
+    let texts: Vec<&str> = goldens.texts.iter().map(String::as_str).collect();
+    for (name, roles) in &goldens.embedders {
+        let embedder = Embedder::load_as(Precision::F32, name, &folder.join(name), &[]).unwrap();
+        for (role, expected) in [(Role::Query, &roles["query"]), (Role::Passage, &roles["passage"])] {
+            let got = embedder.embed(&texts, role).unwrap();
+            for (text, (ours, theirs)) in texts.iter().zip(got.vectors.iter().zip(expected)) {
+                let cosine = cosine(ours, theirs);
+                assert!(cosine >= 0.9999, "{name}, {role:?}: {cosine} for {text:?}");
+            }
+            assert_eq!(got.truncated.last(), Some(&true), "{name}: the last text is longer than the model reads");
+        }
+        let unlike = cosine(&roles["passage"][0], &roles["passage"][2]);
+        assert!(unlike < 0.99, "{name}: the goldens tell nothing apart ({unlike})");
+    }
+}

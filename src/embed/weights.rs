@@ -22,6 +22,28 @@ pub(super) fn load(
     config: &EncoderConfig,
     precision: Precision,
 ) -> Result<Encoder, EmbedError> {
+    with_weights(path, bytes, precision, |weights| weights.encoder(config))
+}
+
+/// An encoder and the head of a cross-encoder, which makes one score of the first token's vector.
+///
+/// # Errors
+/// As [`load`]; where there is no such head, or it gives more than one score.
+pub(super) fn load_with_head(
+    path: &Path,
+    bytes: &[u8],
+    config: &EncoderConfig,
+    precision: Precision,
+) -> Result<(Encoder, Head), EmbedError> {
+    with_weights(path, bytes, precision, |weights| Ok((weights.encoder(config)?, weights.head(config)?)))
+}
+
+fn with_weights<T>(
+    path: &Path,
+    bytes: &[u8],
+    precision: Precision,
+    read: impl FnOnce(Weights<'_>) -> Result<T, EmbedError>,
+) -> Result<T, EmbedError> {
     let file = SafeTensors::deserialize(bytes).map_err(|e| {
         let reason = format!("is not a whole safetensors file ({e:?}; {} bytes); fetch it again", bytes.len());
         fault(path, &reason)
@@ -31,7 +53,27 @@ pub(super) fn load(
         .into_iter()
         .find(|prefix| names.iter().any(|name| **name == *format!("{prefix}embeddings.word_embeddings.weight")))
         .ok_or_else(|| fault(path, "has no tensor `embeddings.word_embeddings.weight`: not a BERT-family encoder"))?;
-    Weights { path, file: &file, prefix, precision }.encoder(config)
+    read(Weights { path, file: &file, prefix, precision })
+}
+
+/// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).
+pub(super) struct Head {
+    /// `[hidden][hidden]`
+    dense: Vec<f32>,
+    dense_bias: Vec<f32>,
+    /// `[hidden]`
+    score: Vec<f32>,
+    score_bias: f32,
+}
+
+impl Head {
+    /// The score of a text from its first token's vector.
+    pub fn score(&self, first: &[f32]) -> f32 {
+        let dot = |row: &[f32]| row.iter().zip(first).map(|(w, x)| w * x).sum::<f32>();
+        let rows = self.dense.chunks_exact(first.len()).zip(&self.dense_bias);
+        let hidden = rows.map(|(row, bias)| (dot(row) + bias).tanh());
+        hidden.zip(&self.score).map(|(x, w)| x * w).sum::<f32>() + self.score_bias
+    }
 }
 
 struct Weights<'a> {
@@ -47,6 +89,10 @@ impl Weights<'_> {
         let types = "embeddings.token_type_embeddings.weight";
         let kinds = self.view(types)?.shape().first().copied().unwrap_or(0).max(1);
         let types = self.numbers(types, &[kinds, hidden])?;
+        let second_type = match kinds {
+            1 => Vec::new(),
+            _ => types[hidden..2 * hidden].iter().zip(&types).map(|(second, first)| second - first).collect(),
+        };
         let every = self.numbers("embeddings.position_embeddings.weight", &[config.max_position_embeddings, hidden])?;
         let mut positions = every[config.first_position() * hidden..].to_vec();
         for row in positions.chunks_exact_mut(hidden) {
@@ -56,11 +102,36 @@ impl Weights<'_> {
         Ok(Encoder {
             words: self.numbers("embeddings.word_embeddings.weight", &[config.vocab_size, hidden])?,
             positions,
+            second_type,
             norm: self.norm("embeddings.LayerNorm", config)?,
             layers: layers.collect::<Result<_, _>>()?,
             shape: AttendShape { heads: config.num_attention_heads, width: hidden / config.num_attention_heads },
             precision: self.precision,
             spaces: Default::default(),
+        })
+    }
+
+    fn head(&self, config: &EncoderConfig) -> Result<Head, EmbedError> {
+        let hidden = config.hidden_size;
+        let own = |name: &str| self.file.tensor(name).is_ok();
+        let pooler = format!("{}pooler.dense", self.prefix);
+        // BERT, then RoBERTa.
+        let (dense, score) = match own("classifier.out_proj.weight") {
+            true => ("classifier.dense".to_string(), "classifier.out_proj"),
+            false => (pooler, "classifier"),
+        };
+        let bare = Weights { prefix: "", ..*self };
+        if let Ok(view) = bare.view(&format!("{score}.weight"))
+            && view.shape().first() != Some(&1)
+        {
+            let reason = format!("`{score}.weight` gives {} scores; a reranker gives one", view.shape()[0]);
+            return Err(fault(self.path, &reason));
+        }
+        Ok(Head {
+            dense: bare.numbers(&format!("{dense}.weight"), &[hidden, hidden])?,
+            dense_bias: bare.numbers(&format!("{dense}.bias"), &[hidden])?,
+            score: bare.numbers(&format!("{score}.weight"), &[1, hidden])?,
+            score_bias: bare.numbers(&format!("{score}.bias"), &[1])?[0],
         })
     }
 

@@ -3,8 +3,8 @@
 //! A *dialogue* (`evals/*.jsonl`) is played turn by turn against the support logic, each time with the transcript
 //! so far and the state of the last turn. [`expect`] compares a turn with what was expected; [`judge`] looks, with
 //! code of its own, for what an answer must never hold: facts that stand nowhere in the pack, and code that differs
-//! from its source. [`questions`] looks only at what is found, beside the baseline in [`bm25`]; [`filters`] measures the
-//! entrance filters on labelled sets; every counted share ([`share`]) has its 95 % interval.
+//! from its source. [`versions`] plays versions of an instruction against one another ([`page`] shows it). [`questions`] looks only at what is found, beside the baseline in [`bm25`]; [`filters`] measures the
+//! entrance filters on labelled sets; every counted share ([`crate::stats`]) has its 95 % interval.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -12,17 +12,18 @@ use std::time::Instant;
 use serde::Serialize;
 
 use crate::kb::pack::Dialogue;
-use crate::llm::ChatMessage;
+use crate::llm::{ChatMessage, SamplingWishes};
 use crate::support::{Support, SupportError, TurnRequest};
 
 pub mod bm25;
 pub mod expect;
 pub mod filters;
 pub mod judge;
+pub mod page;
 pub mod questions;
-pub mod share;
+pub mod versions;
 
-use share::Share;
+use crate::stats::Share;
 
 /// How one turn went.
 #[derive(Debug, Clone, Serialize)]
@@ -150,12 +151,26 @@ pub async fn run(
     public_url: &str,
     progress: &mut (dyn FnMut(&DialogueResult) + Send),
 ) -> Result<EvalReport, SupportError> {
+    run_seeded(support, dialogues, public_url, None, progress).await
+}
+
+/// The same with a seed for what is drawn by chance.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_seeded(
+    support: &Support,
+    dialogues: &[Dialogue],
+    public_url: &str,
+    seed: Option<u64>,
+    progress: &mut (dyn FnMut(&DialogueResult) + Send),
+) -> Result<EvalReport, SupportError> {
     let started = Instant::now();
     let snapshot = support.knowledge().snapshot();
     let judge = judge::Judge::of(snapshot.pack(), public_url);
     let mut report = EvalReport::default();
     for dialogue in dialogues {
-        let result = replay(support, dialogue, public_url, &judge).await?;
+        let result = replay(support, dialogue, public_url, seed, &judge).await?;
         progress(&result);
         report.dialogues.push(result);
     }
@@ -167,6 +182,7 @@ async fn replay(
     support: &Support,
     dialogue: &Dialogue,
     public_url: &str,
+    seed: Option<u64>,
     judge: &judge::Judge,
 ) -> Result<DialogueResult, SupportError> {
     let mut result = DialogueResult {
@@ -191,6 +207,7 @@ async fn replay(
             group_id: format!("eval-{}", dialogue.id),
             state: state.take(),
             messages_last_minute: 1,
+            sampling: SamplingWishes { seed, ..SamplingWishes::default() },
             public_url: public_url.to_string(),
             ..TurnRequest::default()
         };

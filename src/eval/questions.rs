@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::bm25::Bm25;
-use super::share::{Mean, Share};
 use crate::kb::SourceKind;
+use crate::stats::{Mean, Share};
 use crate::support::{Found, Support, SupportError};
 
 /// Pages among which needed documents are counted.

@@ -11,18 +11,32 @@ use tokio::sync::watch::{Receiver, Sender};
 use super::index::Index;
 use super::{
     Chunk, IndexProgress, IndexReport, KbError, Knowledge, Pack, Passage, SearchQuery, Snapshot, WatchGuard, chunk,
-    pack, watch,
+    pack, rerank, watch,
 };
 use crate::config::KnowledgeSettings;
-use crate::embed::Embedder;
+use crate::embed::{Embedder, Reranker};
 
 /// Faults that are logged one by one; the rest are counted.
 const LOGGED_FAULTS: usize = 20;
 
+/// What reads the knowledge.
+#[derive(Clone)]
+pub struct Models {
+    pub embedder: Embedder,
+    /// Orders what a search found, where one is set.
+    pub reranker: Option<Reranker>,
+}
+
+impl From<Embedder> for Models {
+    fn from(embedder: Embedder) -> Self {
+        Self { embedder, reranker: None }
+    }
+}
+
 pub(super) struct Shared {
     settings: KnowledgeSettings,
     state_dir: PathBuf,
-    embedder: Embedder,
+    models: Models,
     current: RwLock<Arc<Snapshot>>,
     faults: RwLock<Vec<pack::Fault>>,
     /// Held while reading the folder: one reader at a time.
@@ -54,22 +68,26 @@ impl Snapshot {
     /// # Errors
     /// Where the embedding model or the index fails, never for what the query says.
     pub fn search(&self, query: &SearchQuery<'_>) -> Result<Vec<Passage>, KbError> {
-        self.index.search(query)
+        let mut found = self.index.search(query)?;
+        if let Some(reranker) = &self.reranker {
+            rerank::order(reranker, query.text, &mut found)?;
+        }
+        Ok(found)
     }
 
     fn make(
         pack: Pack,
         settings: &KnowledgeSettings,
         state_dir: &Path,
-        embedder: &Embedder,
+        models: &Models,
         progress: &mut dyn FnMut(IndexProgress),
     ) -> Result<Self, KbError> {
         let chunks: Vec<Arc<Chunk>> = chunk::chunks(&pack, settings.chunk_chars).into_iter().map(Arc::new).collect();
         let by_id: HashMap<String, usize> = chunks.iter().enumerate().map(|(at, c)| (c.id.clone(), at)).collect();
-        let index = Index::bring_up(state_dir, &pack, chunks, embedder, progress)?;
+        let index = Index::bring_up(state_dir, &pack, chunks, &models.embedder, progress)?;
         let version =
             blake3::hash(format!("{} {}", pack.digest, index.version()).as_bytes()).to_hex()[..16].to_string();
-        Ok(Self { pack, version, index, by_id })
+        Ok(Self { pack, version, index, by_id, reranker: models.reranker.clone() })
     }
 }
 
@@ -81,28 +99,49 @@ impl Knowledge {
     pub fn open(
         settings: &KnowledgeSettings,
         state_dir: &Path,
-        embedder: Embedder,
+        models: impl Into<Models>,
         progress: &mut dyn FnMut(IndexProgress),
     ) -> Result<(Self, IndexReport), KbError> {
+        Self::open_adjusted(settings, state_dir, models, progress, &|_| {})
+    }
+
+    /// The same with the pack changed after reading, to try what is not in service; such knowledge is not to be reloaded.
+    ///
+    /// # Errors
+    /// As [`Knowledge::open`].
+    pub fn open_adjusted(
+        settings: &KnowledgeSettings,
+        state_dir: &Path,
+        models: impl Into<Models>,
+        progress: &mut dyn FnMut(IndexProgress),
+        adjust: &dyn Fn(&mut Pack),
+    ) -> Result<(Self, IndexReport), KbError> {
+        let models = models.into();
         let started = Instant::now();
-        let pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        let mut pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        adjust(&mut pack);
         let faults = pack.faults.clone();
         if !pack.is_usable() {
             return Err(KbError::Pack { dir: settings.dir.display().to_string(), faults });
         }
         log_faults(&faults);
-        let snapshot = Snapshot::make(pack, settings, state_dir, &embedder, progress)?;
+        let snapshot = Snapshot::make(pack, settings, state_dir, &models, progress)?;
         let report = report(&snapshot, faults.clone(), started);
         let shared = Shared {
             version: Sender::new(snapshot.version.clone()),
             settings: settings.clone(),
             state_dir: state_dir.to_path_buf(),
-            embedder,
+            models,
             current: RwLock::new(Arc::new(snapshot)),
             faults: RwLock::new(faults),
             reading: Mutex::new(()),
         };
         Ok((Self { shared: Arc::new(shared) }, report))
+    }
+
+    /// The model that orders finds, where one is set.
+    pub fn reranker(&self) -> Option<&Reranker> {
+        self.shared.models.reranker.as_ref()
     }
 
     /// The current snapshot; hold it for the whole turn.
@@ -138,7 +177,7 @@ impl Knowledge {
         if current.pack.digest == pack.digest && current.pack.paths == pack.paths {
             return Ok(IndexReport { embedded: 0, ..report(&current, faults, started) });
         }
-        let snapshot = Snapshot::make(pack, &shared.settings, &shared.state_dir, &shared.embedder, &mut |_| {})?;
+        let snapshot = Snapshot::make(pack, &shared.settings, &shared.state_dir, &shared.models, &mut |_| {})?;
         let report = report(&snapshot, faults, started);
         tracing::info!(
             version = snapshot.version(),

@@ -4,10 +4,12 @@
 //! instruction, with its heading path and its *assets* (code, images, links, tables), which stand in its text as
 //! `[[code:1]]`, `[[image:2]]`. *Passage*: a chunk found by a search, with its scores.
 //!
-//! Data flows one way. `pack` reads and checks the folder. `markdown` takes a text apart into blocks and assets, and
+//! Data flows one way. `pack` reads and checks the folder; files that are no Markdown become it in `documents`.
+//! `markdown` takes a text apart into blocks and assets, and
 //! `chunk` puts them together again as chunks. `index` embeds what changed, writes vectors and words to the state
 //! directory, and searches them. `live` holds the current [`Snapshot`] of all that and replaces it when `watch` sees
-//! the folder change; a pack with faults never replaces a good one. `language` and `words` know how people write.
+//! the folder change; a pack with faults never replaces a good one. [`desk`] writes what people
+//! add through the console. `language` and `words` know how people write.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -15,11 +17,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 pub(crate) mod chunk;
+pub mod desk;
+pub(crate) mod documents;
 mod index;
 mod language;
 mod live;
 pub(crate) mod markdown;
 pub mod pack;
+mod rerank;
 mod watch;
 pub(crate) mod words;
 
@@ -27,6 +32,7 @@ pub(crate) mod words;
 mod tests;
 
 pub use language::detect_lang;
+pub use live::Models;
 pub use pack::Pack;
 
 /// What a chunk was made of.
@@ -86,7 +92,7 @@ pub struct Chunk {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Passage {
     pub chunk: Arc<Chunk>,
-    /// Fused score (reciprocal rank fusion), higher is better. Only orders; not calibrated.
+    /// Fused score (reciprocal rank fusion), or the reranker's; higher is better. Only orders; not calibrated.
     pub score: f32,
     /// Best cosine of the query with the chunk's vectors (a FAQ entry has one for its question and one for its
     /// answer); `None` where the dense leg did not run.
@@ -145,6 +151,7 @@ pub struct Snapshot {
     version: String,
     index: index::Index,
     by_id: HashMap<String, usize>,
+    reranker: Option<crate::embed::Reranker>,
 }
 
 /// The live knowledge: the last good snapshot, replaced when the folder changes. Cheap to clone.

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::desk::present;
 use super::{Store, StoreError, TurnRecord};
 
 /// Milliseconds since 1970.
@@ -13,7 +14,8 @@ impl Store {
     /// Appends a turn (and its conversation, where it is new), in one transaction; returns its number, from 1.
     ///
     /// # Errors
-    /// Also where the conversation's id is bound to another key: nothing is written then.
+    /// [`StoreError::AnsweredAlready`] where another turn has answered the accepted message;
+    /// also where the conversation's id is bound to another key: nothing is written then.
     pub async fn append(&self, turn: &TurnRecord) -> Result<i64, StoreError> {
         let conversation = &turn.conversation;
         let mut tx = self.write().await?;
@@ -44,14 +46,31 @@ impl Store {
             Some((number, id)) => (number + 1, Some(id)),
             None => (1, turn.continues.clone()),
         };
-        let id = uuid::Uuid::now_v7().to_string();
+        let id = &turn.id;
+        if let Some((origin, message)) = &turn.beside.inbound {
+            // What is answered needs its words here no more.
+            let done = sqlx::query(
+                "UPDATE inbound SET turn_id = $3, text = '', context = '{}'
+                  WHERE origin = $1 AND message_id = $2 AND turn_id IS NULL",
+            )
+            .bind(origin)
+            .bind(message)
+            .bind(id)
+            .execute(&mut *tx)
+            .await?;
+            if done.rows_affected() == 0 {
+                return Err(StoreError::AnsweredAlready);
+            }
+        }
+        let before = present(&mut tx, &conversation.id).await?;
+        let with_person = before.as_ref().is_some_and(|present| matches!(present.owner.as_str(), "waiting" | "person"));
         sqlx::query(
             "INSERT INTO turns (id, conversation_id, number, previous_id, at_ms, inferred, operator, operator_version,
                                 state, action, kind, reason, confidence, sources, model_hash, pack_version,
                                 prompt_tokens, cached_tokens, completion_tokens, first_token_ms, total_ms, chain_hash)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)",
         )
-        .bind(&id)
+        .bind(id)
         .bind(&conversation.id)
         .bind(number)
         .bind(previous)
@@ -76,15 +95,20 @@ impl Store {
         .bind(&turn.chain_hash)
         .execute(&mut *tx)
         .await?;
-        if self.keep_text {
+        if self.keep_text || with_person || turn.beside.handoff.is_some() || turn.beside.inbound.is_some() {
+            // A person needs a customer's words as they are; they are masked when that person is done.
+            let customer =
+                if with_person { turn.customer_text.as_str().into() } else { self.kept(&turn.customer_text) };
             sqlx::query("INSERT INTO texts (turn_id, customer, answer) VALUES ($1, $2, $3)")
-                .bind(&id)
-                .bind(self.kept(&turn.customer_text))
+                .bind(id)
+                .bind(customer)
                 .bind(self.kept(&turn.answer_text))
                 .execute(&mut *tx)
                 .await?;
         }
+        self.desk_of_turn(&mut tx, turn, before.as_ref()).await?;
         tx.commit().await?;
+        self.tell();
         Ok(number)
     }
 

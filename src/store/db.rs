@@ -1,11 +1,13 @@
 //! Opening the database file and bringing its schema up to date; all that is SQLite's own.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{Sqlite, SqlitePool, Transaction};
+use tokio::sync::watch;
 
 use super::StoreError;
 use crate::personal;
@@ -21,6 +23,8 @@ pub struct Store {
     pub(super) pool: SqlitePool,
     pub(super) keep_text: bool,
     pub(super) mask_personal: bool,
+    /// Commits that added to the feed.
+    pub(super) fed: Arc<watch::Sender<u64>>,
 }
 
 impl Store {
@@ -39,9 +43,12 @@ impl Store {
             .filename(&path)
             .create_if_missing(true)
             .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Normal)
+            // What was acknowledged survives also a loss of power.
+            .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
-            .foreign_keys(true);
+            .foreign_keys(true)
+            // What is deleted is overwritten.
+            .pragma("secure_delete", "ON");
         let pool = SqlitePoolOptions::new()
             .max_connections(4)
             .acquire_timeout(BUSY_TIMEOUT)
@@ -52,7 +59,7 @@ impl Store {
             MigrateError::VersionMissing(_) => failed("a newer version of firstline wrote it; update firstline".into()),
             e => failed(e.to_string()),
         })?;
-        Ok(Self { pool, keep_text, mask_personal: false })
+        Ok(Self { pool, keep_text, mask_personal: false, fed: Arc::new(watch::channel(0).0) })
     }
 
     /// With `true`, cards, phones, addresses and the like are masked in every text that is kept from now on.
@@ -74,6 +81,43 @@ impl Store {
     /// A transaction that holds the write lock from its beginning, so that what it reads is what it builds on.
     pub(super) async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.pool.begin_with("BEGIN IMMEDIATE").await?)
+    }
+}
+
+/// Says that a state directory is in use, as long as it lives.
+#[derive(Debug)]
+pub struct StateLock(#[expect(dead_code, reason = "held, not read")] std::fs::File);
+
+impl StateLock {
+    /// Together with others: a server.
+    ///
+    /// # Errors
+    /// Somebody wants it alone, or the folder cannot be written.
+    pub fn shared(state_dir: &Path) -> Result<Self, StoreError> {
+        Self::take(state_dir, std::fs::File::try_lock_shared)
+    }
+
+    /// Alone: what replaces files under a server's feet.
+    ///
+    /// # Errors
+    /// A server uses it, or the folder cannot be written.
+    pub fn alone(state_dir: &Path) -> Result<Self, StoreError> {
+        Self::take(state_dir, std::fs::File::try_lock)
+    }
+
+    fn take(
+        state_dir: &Path,
+        lock: fn(&std::fs::File) -> Result<(), std::fs::TryLockError>,
+    ) -> Result<Self, StoreError> {
+        let path = state_dir.display().to_string();
+        let failed = |e: std::io::Error| StoreError::Open { path: path.clone(), reason: e.to_string() };
+        create_private_dir(state_dir).map_err(failed)?;
+        let file = std::fs::File::create(state_dir.join("lock")).map_err(failed)?;
+        match lock(&file) {
+            Ok(()) => Ok(Self(file)),
+            Err(std::fs::TryLockError::WouldBlock) => Err(StoreError::InUse(path)),
+            Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+        }
     }
 }
 

@@ -6,9 +6,6 @@ use sqlx::sqlite::SqliteRow;
 
 use super::{Continuation, Conversation, Store, StoreError};
 
-/// Most turns of a conversation that are read back as its history.
-const HISTORY_TURNS: i64 = 100;
-
 impl Store {
     /// A conversation that belongs to this key; another key's is `None`.
     pub async fn conversation(&self, id: &str, key_name: &str) -> Result<Option<Conversation>, StoreError> {
@@ -39,28 +36,6 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         row.map(|row| Ok(Continuation { turn_id: row.try_get(0)?, group_id: row.try_get(1)? })).transpose()
-    }
-
-    /// Earlier turns as (customer, answer), oldest first (the last hundred); empty texts where texts are not kept.
-    pub async fn turns(&self, conversation: &str) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
-            "WITH RECURSIVE past (id, previous_id, depth) AS (
-                 SELECT id, previous_id, 0 FROM turns
-                  WHERE conversation_id = $1
-                    AND number = (SELECT MAX(number) FROM turns WHERE conversation_id = $1)
-                 UNION ALL
-                 SELECT t.id, t.previous_id, past.depth + 1
-                   FROM turns t JOIN past ON t.id = past.previous_id
-                  WHERE past.depth + 1 < $2)
-             SELECT COALESCE(x.customer, ''), COALESCE(x.answer, '')
-               FROM past LEFT JOIN texts x ON x.turn_id = past.id
-              ORDER BY past.depth DESC",
-        )
-        .bind(conversation)
-        .bind(HISTORY_TURNS)
-        .fetch_all(&self.pool)
-        .await?;
-        rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect()
     }
 
     /// Customer messages of this conversation in the last minute.

@@ -2,6 +2,7 @@
 
 use super::fences;
 use super::fit::{Candidate, Findings, has_code, has_image};
+use super::fragment;
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
 use super::{sound, text};
@@ -106,8 +107,9 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
 
 /// A code fragment: the one whose names fit, or a question back where several do.
 fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
+    let sections = fragment::sections(query, findings, lexicon);
     let mut with_code: Vec<&Candidate> =
-        findings.questions.iter().chain(&findings.articles).filter(|c| has_code(&c.chunk)).collect();
+        findings.questions.iter().filter(|c| has_code(&c.chunk)).chain(&sections).collect();
     if with_code.iter().any(|c| shows(c, query)) {
         with_code.retain(|c| shows(c, query));
     }
@@ -135,7 +137,7 @@ fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
             return Some(Mode::Choice { options, confidence: best.fit });
         }
     }
-    Some(Mode::Quoted { confidence: best.fit, candidate: best })
+    Some(Mode::Quoted { confidence: best.fit, candidate: fragment::together(&best, &fitting) })
 }
 
 /// True where the candidate shows code of a family that the query names.

@@ -23,8 +23,12 @@ const BODY: f32 = 0.25;
 const SPARED_SHARE: f32 = 0.005;
 /// Probability from which a page's sentence surely speaks to the machine.
 const SURE: f32 = 0.9;
+/// Probability that a rule's word needs beside it.
+const GROUNDS: f32 = 0.15;
+/// Probability from which a sentence beside an order counts as part of it.
+const SUSPICION: f32 = 0.3;
 /// Lowest threshold: refusing an honest message costs more than letting an odd one through to the checks.
-const FLOOR: f32 = 0.78;
+const FLOOR: f32 = 0.7;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,11 +66,25 @@ impl AttackDetector {
     /// True where a sentence of a page surely gives orders to a machine: stricter than for a message, since a page's
     /// reader is told to do things all the time.
     pub fn orders(&self, sentence: &str) -> bool {
-        let (rule, _) = rules::injection(sentence);
+        let (rule, why) = rules::injection(sentence);
         let p = self.detector.probability(&Features::signed(sentence, &[], &signs(sentence)));
         let folded = format!(" {} ", text::words(&text::fold(sentence)).join(" "));
         let has = |list: &str| text::has_any(&folded, list);
-        (rule >= 0.85 && p >= 0.5) || (p >= SURE && (has(MACHINE) || (has(ANSWER) && has(DICTATES))))
+        let to = has(TO_THE_MACHINE) || has(MACHINE);
+        let speaks = to || has(UNDOES) || has(FROM_NOW) || has(ROLE) || (has(ANSWER) && has(DICTATES));
+        // A heading like "### System requirements" and a step like "Enable developer mode" speak to nobody.
+        let sure = !rules::found_in_manuals(why);
+        (rule >= 0.9 && sure)
+            || (rule >= 0.85 && speaks && p >= if sure { GROUNDS } else { 0.5 })
+            || (p >= SURE && (has(MACHINE) || (to && has(ANSWER) && has(DICTATES))))
+    }
+
+    /// True where a sentence that stands beside an order goes on with it: a suspicion is enough there.
+    pub fn goes_on(&self, sentence: &str) -> bool {
+        let p = self.detector.probability(&Features::signed(sentence, &[], &signs(sentence)));
+        let folded = format!(" {} ", text::words(&text::fold(sentence)).join(" "));
+        let to = text::has_any(&folded, TO_THE_MACHINE) || text::has_any(&folded, MACHINE);
+        to || p >= SUSPICION || rules::injection(sentence).0 >= 0.7
     }
 
     /// Scores a text of any length.
@@ -83,7 +101,7 @@ impl AttackDetector {
         let score = 1.0 / (1.0 + (-alone.max(together)).exp());
         let (rule, why) = rules::injection(worst);
         let reason = match rule >= 0.7 {
-            true => why,
+            true => why.to_string(),
             false => format!("“{}” speaks to the machine as attacks do", cut(worst)),
         };
         Attack { score, reason }
@@ -142,7 +160,7 @@ const MACHINE: &str = "chatgpt|gpt*|openai|ai|a i|language model|llm|assistant|c
 const ANSWER: &str = "response|responses|reply|replies|answer|answers|output|respond|ответ|ответа|ответе|ответы|ответах|отвечай|solution|codebase|your code|algorithm";
 const DICTATES: &str = "add|include|including|insert|append|incorporate|integrate|embed|modify|adapt|alter|adjust|mention|write|encrypt|encode|reverse|replace|swap|use|employ|\
     render|end|begin|start|finish|merge|place|put|ensure|make sure|validate|verify|recommend|promote|suggest|share|hint|group|remove|scramble|translate|convert|transform|\
-    добавь|добавляй|вставь|вставляй|напиши|пиши|замени|вставьте|упомяни|заканчивай|начни|начинай|порекомендуй|зашифруй|переставь";
+    добавь|добавляй|вставь|вставляй|напиши|пиши|замени|вставьте|упомяни|упоминай|рекламируй|продвигай|советуй|рекомендуй|направляй|отправляй|посылай|заканчивай|начни|начинай|порекомендуй|зашифруй|переставь";
 const ROLE: &str = "role|character|persona|pretend*|act as|act like|acting as|acts as|roleplay*|role play*|play the|imagine|simulate|simulation|hypothetical*|fictional|story|scene|game|\
     роль|роли|ролью|притворись|представь|сыграй|сыграем|играть|игру|веди себя|вообрази|сделай вид|имитируй|по имени";
 const LIMITS: &str = "restriction*|restricted|unrestricted|rules|guidelines|polic*|filter*|unfiltered|ethic*|unethical|moral*|immoral|amoral|illegal|legal|censor*|uncensored|limits|\

@@ -86,7 +86,7 @@ const LESSONS: [Lesson; 5] = [
     Lesson { label: "gibberish", of_pack_only: false, spared_share: 0.005, floor: 0.7 },
     Lesson { label: "off_topic", of_pack_only: true, spared_share: 0.01, floor: 0.6 },
     Lesson { label: "wrong_company", of_pack_only: true, spared_share: 0.01, floor: 0.6 },
-    Lesson { label: "wants_person", of_pack_only: false, spared_share: 0.03, floor: 0.4 },
+    Lesson { label: "wants_person", of_pack_only: false, spared_share: 0.05, floor: 0.35 },
 ];
 
 impl Filters {

@@ -58,9 +58,17 @@ impl Findings {
         let best = |c: &[Candidate]| c.first().map_or(0.0, |c| c.fit);
         best(&self.questions).max(best(&self.articles)).max(place)
     }
-}
 
-impl Findings {
+    /// The best question or page.
+    pub fn best(&self) -> Option<&Candidate> {
+        self.questions.first().into_iter().chain(self.articles.first()).max_by(|a, b| a.fit.total_cmp(&b.fit))
+    }
+
+    /// The fit of a chunk; 0 where it was not found.
+    pub fn fit_of(&self, id: &str) -> f32 {
+        self.questions.iter().chain(&self.articles).find(|c| c.chunk.id == id).map_or(0.0, |c| c.fit)
+    }
+
     /// Takes over what fits a part of the message better than the whole.
     pub fn merge(&mut self, part: Findings) {
         fn take(into: &mut Vec<Candidate>, from: Vec<Candidate>) {
@@ -95,6 +103,8 @@ impl Findings {
 
 /// Most questions, and most pages, that are compared besides what the search found.
 const COMPARED: usize = 64;
+/// Most sections of pages that are kept, best first: ten pages' worth where each comes up twice.
+const KEPT: usize = 24;
 /// Likeness by vectors that is taken for none, and the range up to full likeness.
 const COSINE_FLOOR: f32 = 0.34;
 const COSINE_RANGE: f32 = 0.42;
@@ -152,7 +162,7 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .filter(|c| c.fit > 0.05)
         .collect();
     articles.sort_by(|a, b| b.fit.total_cmp(&a.fit));
-    articles.truncate(10);
+    articles.truncate(KEPT);
     let mut places: Vec<(usize, f32)> = lexicon
         .places
         .iter()

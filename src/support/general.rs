@@ -9,11 +9,12 @@ pub const CUSTOMER: &str = "customer";
 pub const OWN: &str = "own";
 
 /// (label, one message a line)
-const GENERAL: [(&str, &str); 6] = [
+const GENERAL: [(&str, &str); 7] = [
     ("wants_person", include_str!("general/wants_person.txt")),
     (CUSTOMER, include_str!("general/customer.txt")),
     ("injection", include_str!("general/injection.txt")),
     ("spam", include_str!("general/spam.txt")),
+    ("gibberish", include_str!("general/gibberish.txt")),
     ("rude", include_str!("general/rude.txt")),
     ("off_topic", include_str!("general/off_topic.txt")),
 ];

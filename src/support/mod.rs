@@ -8,8 +8,8 @@
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
 //! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*
-//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); [`quarantine`]:
-//!    what of a page may be used at all.
+//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); `fragment`: which
+//!    section of a page shows the code asked for; [`quarantine`]: what of a page may be used at all.
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
@@ -35,6 +35,7 @@ pub mod facts;
 pub mod fences;
 pub mod filter;
 pub mod fit;
+mod fragment;
 pub mod general;
 pub mod handoff;
 mod learned;
@@ -132,6 +133,9 @@ impl Action {
 pub enum TurnEvent {
     /// Checked text, in order; concatenated it is the whole answer.
     Text(String),
+    /// Text like any other, that promises a person: it may be shown once the handoff, in the outcome that follows, is
+    /// recorded.
+    Promise(String),
     Done(Box<TurnOutcome>),
 }
 

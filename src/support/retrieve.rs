@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::answer::NEAR;
 use super::conversation::Conversation;
 use super::fences;
+use super::fit::Findings;
 use super::lexicon::Lexicon;
 use super::near::Terms;
 use super::phrases;
@@ -102,6 +104,43 @@ fn company_word(folded: &str, company: &Company) -> bool {
     text::words(&text::fold(&company.name)).contains(&folded)
 }
 
+/// The query of the message alone, where it leans on earlier words by its looks only ("And how do I pay?") and asks in
+/// full: what is looked for may be either, and [`better`] chooses.
+pub fn alone(conversation: &Conversation, lexicon: &Lexicon, company: &Company) -> Option<Query> {
+    let message = lexicon.speller.read(&strip_courtesy(&conversation.message), lexicon).text;
+    let folded = text::fold(&message);
+    let words = text::words(&folded);
+    if subject_words(&message) < 2 || words.iter().any(|w| POINTERS.contains(w)) || !asks_in_full(&words) {
+        return None;
+    }
+    let asked = Conversation { message, lang: conversation.lang.clone(), ..Conversation::default() };
+    Some(query(&asked, lexicon, company))
+}
+
+/// Of the query joined with earlier words and the message alone: the message alone where its best find fits better, or
+/// where what the joined query found hardly speaks of the message: then the earlier words alone brought it up.
+pub fn better(joined: (Query, Findings), alone: (Query, Findings)) -> (Query, Findings) {
+    const APART: f32 = 0.15;
+    let (own, fit) = (alone.1.in_domain(), joined.1.in_domain());
+    let first = |found: &Findings| found.best().map(|c| c.chunk.id.clone());
+    let of_message = first(&joined.1).map_or(0.0, |id| alone.1.fit_of(&id));
+    if own >= fit || (own >= NEAR && own - of_message >= APART) { alone } else { joined }
+}
+
+/// True where a question is whole: after an opening "and", it begins as questions do and has more than its object
+/// ("and on iOS?" has not).
+fn asks_in_full(words: &[&str]) -> bool {
+    const OPENINGS: [&str; 16] =
+        ["and", "also", "or", "but", "then", "so", "now", "ok", "а", "и", "или", "но", "тогда", "еще", "теперь", "ну"];
+    const ASKS: &str = "how do|how can|how to|how much|how many|how long|how often|how does|how should|where|what is|what are|what does|what happens|what do|why|when|which|who|\
+        can i|can we|can you|can my|could i|do i|do you|do we|does|did|is there|are there|is it|is the|are the|is my|will|should i|may i|must i|i want|i need|i would|we need|we want|\
+        как|где|куда|откуда|почему|зачем|когда|сколько|какой|какая|какие|какое|кто|можно|могу|можем|есть ли|нужно ли|надо ли|будет ли|работает ли|хочу|хотим|что делать|что будет|что такое|подскажите";
+    let from = words.iter().position(|w| !OPENINGS.contains(w)).unwrap_or(words.len());
+    let rest = &words[from..];
+    let begins = format!(" {} ", rest.iter().take(3).copied().collect::<Vec<_>>().join(" "));
+    rest.len() >= 4 && text::has_any(&begins, ASKS)
+}
+
 fn subject_words(message: &str) -> usize {
     text::content_stems(message).len()
 }
@@ -112,6 +151,40 @@ fn strip_courtesy(message: &str) -> String {
         text::sentences(message).into_iter().filter(|s| super::conversation::small_talk(s).is_none()).collect();
     if kept.is_empty() { message.to_string() } else { kept.join(" ") }
 }
+
+/// Words that point back to something said before.
+const POINTERS: [&str; 30] = [
+    "it",
+    "that",
+    "this",
+    "there",
+    "them",
+    "they",
+    "those",
+    "one",
+    "he",
+    "she",
+    "instead",
+    "same",
+    "его",
+    "ее",
+    "она",
+    "он",
+    "оно",
+    "они",
+    "их",
+    "там",
+    "туда",
+    "это",
+    "этого",
+    "этом",
+    "этот",
+    "такой",
+    "ней",
+    "нем",
+    "ним",
+    "ему",
+];
 
 /// True where the message has little subject of its own, points back, or answers a question of ours.
 fn leans_on_earlier(message: &str, conversation: &Conversation, company: &Company) -> bool {
@@ -138,38 +211,6 @@ fn leans_on_earlier(message: &str, conversation: &Conversation, company: &Compan
         "тогда ",
         "или ",
         "то же",
-    ];
-    const POINTERS: [&str; 30] = [
-        "it",
-        "that",
-        "this",
-        "there",
-        "them",
-        "they",
-        "those",
-        "one",
-        "he",
-        "she",
-        "instead",
-        "same",
-        "его",
-        "ее",
-        "она",
-        "он",
-        "оно",
-        "они",
-        "их",
-        "там",
-        "туда",
-        "это",
-        "этого",
-        "этом",
-        "этот",
-        "такой",
-        "ней",
-        "нем",
-        "ним",
-        "ему",
     ];
     let asked = conversation.last_answer().is_some_and(|a| {
         ["clarify", "clarify_choice", "no_answer", "retry", "person_first"]
@@ -310,6 +351,49 @@ mod tests {
         conversation.earlier.push(("How do I install the widget on iOS?".into(), "Add the package.".into()));
         let query = query(&conversation, &lexicon, &Company::default());
         assert!(query.follows_up && query.text.contains("install") && !query.text.contains("iOS"), "{}", query.text);
+    }
+
+    /// What is found for `message` after an earlier exchange, as a turn finds it.
+    fn found_after(earlier: &str, message: &str, lang: &str) -> String {
+        let lexicon = lexicon();
+        let mut conversation = asking(message, lang);
+        conversation.earlier.push((earlier.into(), "As the page says.".into()));
+        let company = Company::default();
+        let find = |q: Query| {
+            let found = findings(&q, &[], &lexicon, "igor");
+            (q, found)
+        };
+        let joined = find(query(&conversation, &lexicon, &company));
+        let found = match alone(&conversation, &lexicon, &company) {
+            Some(alone) if joined.0.follows_up => better(joined, find(alone)).1,
+            _ => joined.1,
+        };
+        found.questions.first().map_or(String::new(), |c| c.chunk.id.clone())
+    }
+
+    #[test]
+    fn a_whole_question_that_begins_with_and_is_asked_for_itself() {
+        for (earlier, message, lang, wanted) in [
+            ("Which payment methods do you accept?", "And how do I change the color of the chat button?", "en", "col"),
+            ("How do I change the color of the chat button?", "And how do I delete a conversation?", "en", "del"),
+            ("How do I delete a conversation?", "Also, which payment methods do you accept?", "en", "pay"),
+            ("How do I install the widget on iOS?", "But how can I recolor the chat button?", "en", "col"),
+            ("Как удалить диалог?", "А как изменить цвет кнопки чата?", "ru", "цвет"),
+            ("Как изменить цвет кнопки чата?", "И как удалить диалог с клиентом?", "ru", "удал"),
+        ] {
+            assert_eq!(found_after(earlier, message, lang), wanted, "{earlier} / {message}");
+        }
+    }
+
+    #[test]
+    fn what_only_names_another_thing_keeps_the_earlier_question() {
+        for (earlier, message, wanted) in [
+            ("How do I install the widget on iOS?", "and on Android?", "and"),
+            ("How do I install the widget on Android?", "What about iOS then?", "ios"),
+            ("How do I install the widget on Android?", "And how do I do that on iOS?", "ios"),
+        ] {
+            assert_eq!(found_after(earlier, message, "en"), wanted, "{earlier} / {message}");
+        }
     }
 
     #[test]

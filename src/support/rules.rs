@@ -59,17 +59,47 @@ static INJECTION: LazyLock<Vec<(Regex, f32, &'static str)>> = LazyLock::new(|| {
             "tells us to be somebody else",
         ),
         rule(
+            r"(?i)(^|[.!?:;»”)\]>*_\n-]\s*)(модель|ассистент|бот|чат-?бот|ии|ии-ассистент|нейросеть|языковая модель|assistant|ai assistant|ai model|ai|model|chatbot|llm|language model)\s*[,:—]\s*(\S+\s+){0,3}(добавляй|добавь|отвечай|советуй|рекламируй|говори|пиши|отправляй|направляй|скажи|сообщай|сообщи|порекомендуй|рекомендуй|вставляй|вставь|называй|проси|попроси|забудь|игнорируй|add|append|tell|send|say|recommend|promote|advertise|ignore|forget|answer with|reply with|respond with|direct|redirect|insert|include)\b",
+            0.92,
+            "speaks to the machine",
+        ),
+        rule(
+            r"(?i)(добавляй|добавь|вставляй|вставь|пиши|упоминай|приписывай|рекламируй|ставь)\b.{0,60}\b(кажд|любо|все|всех|сво|твои)\S*\s+(\S+\s+)?(ответ|сообщени|реплик|письм)|(кажд|любо|сво)\S*\s+(ответ|реплик)\S*\s.{0,40}(добавляй|вставляй|заканчивай|начинай|рекламируй|упоминай)",
+            0.9,
+            "dictates the answer",
+        ),
+        rule(
+            r"(?i)\b(ignore|disregard|forget)\s+(everything|all|anything)\s+(that (was|stands|is) )?(above|before|prior|you (were|have been) (told|taught|given))|(^|[.!?:]\s*)system:\s",
+            0.92,
+            "tells us to ignore the instructions",
+        ),
+        rule(
+            r"(?i)\byou (must|should|have to|shall|are to|will)( \w+){0,3} (include|add|mention|append|insert|recommend|promote|tell|say|send|answer|reply|respond|link)\b.{0,60}\b((in|to|with|of) (your|every|each|all|any) (\w+ )?(answer|reply|response|message|customer|user|visitor|question)s?)|\b(every|each|all|any) (question|answer|reply|response)s? with [“«'\x22]",
+            0.9,
+            "dictates the answer",
+        ),
+        rule(
+            r"(?i)\byou are no longer (the |a |an |our |my )?(\w+ ){0,3}(assistant|bot|support|operator|helper|model|agent)|\byou (now )?work for \S+\.\w{2,}",
+            0.9,
+            "tells us to be somebody else",
+        ),
+        rule(
+            r"(?i)(теперь|отныне)\s+ты\s|(^|[.!?\s])(рекламируй|расхваливай)\b",
+            0.85,
+            "tells us to be somebody else",
+        ),
+        rule(
             r"(?i)\b(do anything now|jailbreak|jailbroken|developer mode|dan mode|god mode|sudo mode|prompt injection|no ethical|without (any )?(moral|ethical|restrictions|censorship)|uncensored|режим разработчика|режим бога|джейлбрейк|без (цензуры|ограничений и))\b",
             0.92,
-            "uses words of a jailbreak",
+            JAILBREAK,
         ),
         rule(
             r"(?i)(<\|?(im_start|im_end|system|assistant|endoftext)\|?>|\[/?INST\]|<<SYS>>|^\s*(system|assistant|developer)\s*:|\n\s*(system|assistant|developer)\s*:|###\s*(system|instruction|new instruction))",
             0.93,
-            "imitates control markup",
+            MARKUP,
         ),
         rule(
-            r"(?i)\b(new|updated|real|secret|priority) (instructions?|rules?|directives?)\s*(:|follow|are)|\bend of (prompt|instructions|system)|новые (инструкции|правила)\s*:|конец инструкц",
+            r"(?i)\b(new|updated|real|secret|priority) (instructions?|rules?|directives?|orders?|tasks?)\s*(:|follow|are\b|is to\b)|\bend of (prompt|instructions|system)|новые (инструкции|правила)\s*:|конец инструкц",
             0.9,
             "brings instructions of its own",
         ),
@@ -109,10 +139,18 @@ static INJECTION: LazyLock<Vec<(Regex, f32, &'static str)>> = LazyLock::new(|| {
     .collect()
 });
 
-/// Attempts to turn the operator against its instruction.
-pub fn injection(message: &str) -> (f32, String) {
+/// Attempts to turn the operator against its instruction: the surest rule that applies, and what it sees.
+pub fn injection(message: &str) -> (f32, &'static str) {
     let hits = INJECTION.iter().filter(|(pattern, _, _)| pattern.is_match(message));
-    hits.max_by(|a, b| a.1.total_cmp(&b.1)).map_or((0.0, String::new()), |(_, score, why)| (*score, why.to_string()))
+    hits.max_by(|a, b| a.1.total_cmp(&b.1)).map_or((0.0, ""), |(_, score, why)| (*score, *why))
+}
+
+const MARKUP: &str = "imitates control markup";
+const JAILBREAK: &str = "uses words of a jailbreak";
+
+/// True for what a rule of [`injection`] also sees in honest manuals: headings that begin with "System", developer modes.
+pub fn found_in_manuals(why: &str) -> bool {
+    why == MARKUP || why == JAILBREAK
 }
 
 static ADVERTISING: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
@@ -177,6 +215,10 @@ const RUDE: &str = "idiot*|moron*|stupid|crap*|shit*|fuck*|damn|bloody|hell|suck
 const REACHES: &str = "telegram|whatsapp|whats app|dm|text me|text yes|reply yes|call now|call today|write to|contact us|click|tap here|register|sign up|order now|join|телеграм|тг|вотсап|вацап|лс|личк*|\
     пиши|пишите|звони|жми|переходи*|регистрируй*|регистрируйтесь|оставь*|заказать|по ссылке|успей*|вступай";
 
+/// What customers of a service write about: their account, what they paid, what they have set up.
+const SERVICE: &str = "widget*|button|account*|invoice*|charged|refund|checkout|cart|subscription|trial|free plan|login|password|export|import|settings|banner|coupon|promo code*|newsletter|page|link|api|webhook*|chat|bot|inbox|\
+    виджет*|кнопк*|аккаунт*|списал*|списание|сняли|корзин*|подписк*|пробн*|тариф*|парол*|выгруз*|настройк*|баннер*|промокод*|рассылк*|страниц*|ссылк*|вебхук*|чат*|бот|бота|заявк*|домен*|оплат*";
+
 /// What a text shows of advertising and of a customer's request, each 0..1, for a detector to learn from.
 pub fn spam_signs(message: &str, site: Option<&str>) -> Vec<f32> {
     let prose = text::without_code(message);
@@ -213,6 +255,10 @@ pub fn spam_signs(message: &str, site: Option<&str>) -> Vec<f32> {
         yes(offers > 0) * has(REACHES),
         yes(offers > 0) * has(OURS),
         yes(letters < 25),
+        has(SERVICE),
+        has(SERVICE) * has(ASKS),
+        has(SERVICE) * has(RUDE).max(has(OURS)),
+        yes(offers > 0) * (1.0 - has(SERVICE)),
     ]
 }
 
@@ -252,6 +298,9 @@ pub fn gibberish(prose: &str, letters: &CharModel) -> (f32, String) {
     let all: Vec<char> = trimmed.chars().filter(|c| !c.is_whitespace()).collect();
     let words: Vec<String> = text::words(&text::fold(trimmed)).into_iter().map(str::to_string).collect();
     let alphabetic = all.iter().filter(|c| c.is_alphabetic()).count();
+    if reads_as_code(trimmed) {
+        return (0.0, String::new());
+    }
     if all.is_empty() {
         return (0.9, "an empty message".into());
     }
@@ -287,6 +336,18 @@ pub fn gibberish(prose: &str, letters: &CharModel) -> (f32, String) {
         return (0.35, format!("letters in a somewhat unusual order ({surprise:.1} nats)"));
     }
     (0.0, String::new())
+}
+
+/// True for pasted code, logs and addresses: names joined by signs ("user_id=7", "/var/log/app.log") are no mashed keys.
+fn reads_as_code(text: &str) -> bool {
+    let joined = |w: &&str| {
+        let inner: Vec<char> = w.trim_matches(|c: char| !c.is_alphanumeric()).chars().collect();
+        inner.iter().filter(|c| c.is_alphabetic()).count() >= 4 && inner.iter().any(|c| "_/.:=-@".contains(*c))
+    };
+    let words = text.split_whitespace().count();
+    let joints = text.split_whitespace().filter(joined).count();
+    let signs = text.chars().filter(|c| "{}()[]<>=;|$#\"".contains(*c)).count();
+    joints > 0 && (joints * 4 >= words || signs >= 4)
 }
 
 /// A word without vowels, with long runs of consonants, or along a keyboard row.

@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 
 use super::check::Sources;
 use super::expand::Expander;
-use super::turn::{Draft, Writing};
-use super::{SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
+use super::turn::Writing;
+use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
 use crate::embed::{Embedder, Role};
 use crate::llm::{CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent};
 
@@ -40,7 +40,7 @@ impl TurnStream {
         let mut answer = String::new();
         while let Some(event) = self.next().await {
             match event {
-                TurnEvent::Text(text) => answer.push_str(&text),
+                TurnEvent::Text(text) | TurnEvent::Promise(text) => answer.push_str(&text),
                 TurnEvent::Done(outcome) => return Ok((answer, *outcome)),
             }
         }
@@ -48,14 +48,22 @@ impl TurnStream {
     }
 
     /// A turn whose answer is fixed.
-    pub(super) fn said(draft: Draft) -> Self {
+    pub fn said(text: String, outcome: TurnOutcome) -> Self {
         let (sender, events) = mpsc::channel(2);
         // Two places for two events: neither send can fail.
-        if !draft.text.is_empty() {
-            let _ = sender.try_send(TurnEvent::Text(draft.text));
+        if !text.is_empty() {
+            let _ = sender.try_send(text_of(text, &outcome));
         }
-        let _ = sender.try_send(TurnEvent::Done(Box::new(draft.outcome)));
+        let _ = sender.try_send(TurnEvent::Done(Box::new(outcome)));
         Self { events, task: None }
+    }
+}
+
+/// The text of a fixed answer.
+fn text_of(text: String, outcome: &TurnOutcome) -> TurnEvent {
+    match outcome.action {
+        Action::Handoff => TurnEvent::Promise(text),
+        _ => TurnEvent::Text(text),
     }
 }
 
@@ -180,7 +188,7 @@ impl Writer {
             draft.outcome.trace.checks = self.checks;
             draft.outcome.trace.timings_ms.insert("generate".into(), generate_ms);
             draft.outcome.reason = format!("no generated sentence held; {}", draft.outcome.reason);
-            if sender.send(TurnEvent::Text(draft.text)).await.is_ok() {
+            if sender.send(text_of(draft.text, &draft.outcome)).await.is_ok() {
                 let _ = sender.send(TurnEvent::Done(Box::new(draft.outcome))).await;
             }
             return;

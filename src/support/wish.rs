@@ -7,8 +7,10 @@
 use super::rules::without_quotations;
 use super::text::{self, has_any};
 
+/// Learnt probability from which words that speak against a wish are not believed ("no thanks, just an agent").
+const SURELY: f32 = 0.75;
 /// Learnt probability below which the rules are not believed.
-const SURELY_NOT: f32 = 0.2;
+const SURELY_NOT: f32 = 0.35;
 
 /// What a message says about talking to a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +43,7 @@ impl Wish {
                 Self { score: 0.49, reason: "names a person, but resembles other questions".into(), ..self }
             }
             (true, _) => Self { score: self.score.max(learnt), ..self },
-            (false, true) if self.against => self,
+            (false, true) if self.against && probability < SURELY => self,
             (false, true) => Self { score: learnt, reason: "resembles the examples of a wish".into(), ..self },
             // Below the threshold only the order counts.
             (false, false) => Self { score: learnt, ..self },

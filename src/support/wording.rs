@@ -9,12 +9,14 @@ use super::fit::Candidate;
 use super::prompt::{self, Budgets};
 use super::retrieve::Query;
 use super::turn::{Plan, Planner, Writing};
-use super::{Source, SupportError, tone};
+use super::{Source, SupportError, quarantine, tone};
 use crate::kb::{Asset, Chunk, Passage, SearchQuery, SourceKind};
 use crate::llm::SamplingParams;
 
 /// Longest quotation of a passage, in characters.
 const QUOTE_CHARS: usize = 1100;
+/// The same where code is asked for: steps with their code are not torn apart.
+const CODE_CHARS: usize = 2400;
 
 impl Planner<'_> {
     /// A passage's own words.
@@ -69,9 +71,16 @@ impl Planner<'_> {
             passage_tokens: self.tools.settings.passage_tokens,
             history_tokens: self.tools.settings.history_tokens,
         };
+        // A page that the customer pasted is data as ours are: its orders reach neither the prompt nor the sources.
+        let attacks = self.tools.learned.filters.attacks();
+        let mut conversation = self.conversation.clone();
+        conversation.message = quarantine::honest(&conversation.message, attacks);
+        for (question, _) in &mut conversation.earlier {
+            *question = quarantine::honest(question, attacks);
+        }
         let grounding = prompt::build(
             instruction,
-            &self.conversation,
+            &conversation,
             &candidates,
             &own,
             budgets,
@@ -81,7 +90,7 @@ impl Planner<'_> {
         let sources = Sources::new(
             &grounding.texts,
             &self.conversation.context,
-            &query.text,
+            &quarantine::honest(&query.text, attacks),
             &instruction.core,
             &self.conversation.lang,
         );
@@ -154,7 +163,8 @@ impl Planner<'_> {
     /// A passage's answering part with its assets and links.
     pub(super) fn quoted(&self, chunk: &Chunk, query: &Query) -> String {
         let url = &self.request.public_url;
-        let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, QUOTE_CHARS);
+        let longest = if query.intent.code { CODE_CHARS } else { QUOTE_CHARS };
+        let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, longest);
         let assets = Assets::of(chunk, url);
         expand(&with_links(&text, chunk, url), &assets)
     }

@@ -3,20 +3,28 @@
 //! They need the starter models; without them every test fails with the command that fetches them.
 
 mod async_openai_client;
+mod browser;
+mod channels;
 mod cli;
 mod conversations;
+mod crash;
 mod demo_evals;
+mod desk;
 mod disconnect;
+mod documents;
 mod embeddings;
 mod errors;
+mod figures;
 mod hub;
 mod kb_files;
 mod keys;
 mod lifecycle;
 mod listen;
 mod page;
+mod poison;
 mod python_client;
 mod raw_chat;
 mod server;
 mod streaming;
 mod support_chat;
+mod widget;

@@ -46,12 +46,35 @@ impl Server {
         server
     }
 
+    /// The same with further files (path from the server's folder, text), pages of its pack for instance.
+    pub fn start_with(settings: &str, files: &[(String, String)]) -> Server {
+        let dir = Self::folder("tests/packs/mini", settings);
+        for (path, text) in files {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("a file is written");
+        }
+        let server = Self::spawn_in(dir, &["--port", "0"]);
+        server.wait_for("ready after");
+        server
+    }
+
     /// A server that is listening but may still be loading.
     pub fn spawn(settings: &str) -> Server {
+        Self::spawn_in(Self::folder("tests/packs/mini", settings), &["--port", "0"])
+    }
+
+    /// The same with another pack of this repository.
+    pub fn spawn_with(pack: &str, settings: &str) -> Server {
+        Self::spawn_in(Self::folder(pack, settings), &["--port", "0"])
+    }
+
+    /// A folder with a pack and these settings.
+    fn folder(pack: &str, settings: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/packs/mini"), &dir.path().join("kb"));
+        copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
-        Self::spawn_in(dir, &["--port", "0"])
+        dir
     }
 
     fn spawn_in(dir: tempfile::TempDir, args: &[&str]) -> Server {
@@ -112,6 +135,26 @@ impl Server {
         while lines.recv().is_ok() {}
         drop(lines);
         self.log()
+    }
+
+    /// Kills the process at once, as a loss of power would; its folder.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        let pid = self.pid();
+        let killed = Command::new("kill").args(["-KILL", &pid.to_string()]).status().expect("kill runs");
+        assert!(killed.success(), "the server {pid} was gone already");
+        self.end();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    /// The process's own id: the shell's only child.
+    fn pid(&self) -> u32 {
+        let children = format!("/proc/{0}/task/{0}/children", self.shell.id());
+        let children = std::fs::read_to_string(children).expect("the shell has a child");
+        let is_server = |pid: &&str| {
+            std::fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name.trim() == "firstline")
+        };
+        let pid = children.split_whitespace().find(is_server).expect("the server runs");
+        pid.parse().expect("a number")
     }
 
     /// Sends SIGTERM without waiting.

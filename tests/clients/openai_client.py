@@ -47,7 +47,7 @@ def raw_response_headers():
     conversation = raw.headers["x-conversation-id"]
     assert raw.headers["x-support-action"] == "answer", dict(raw.headers)
     again = client.chat.completions.with_raw_response.create(
-        model="support", messages=user("How do I change the color of the lid?"), metadata={"conversation_id": conversation})
+        model="support", messages=user("And how do I change the color of the lid?"), metadata={"conversation_id": conversation})
     assert again.headers["x-conversation-id"] == conversation
     assert "Lid" in again.parse().choices[0].message.content
 

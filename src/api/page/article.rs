@@ -6,7 +6,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag, TagEnd, html as cmark};
 
 /// An article as a page.
 pub fn article_page(company: &str, lang: &str, title: &str, markdown: &str) -> Response {
-    let body = markdown_html(markdown);
+    let body = markdown_html(markdown, "");
     let headed = body.trim_start().starts_with("<h1");
     let heading = if headed { String::new() } else { format!("<h1>{}</h1>", escape(title)) };
     shell(company, lang, title, &format!("{heading}{body}"))
@@ -16,7 +16,7 @@ pub fn article_page(company: &str, lang: &str, title: &str, markdown: &str) -> R
 pub fn list_page(company: &str, title: &str, items: impl Iterator<Item = (String, String, String)>) -> Response {
     let sections: String = items
         .map(|(anchor, heading, markdown)| {
-            let body = markdown_html(&markdown);
+            let body = markdown_html(&markdown, "");
             format!("<section id=\"{}\"><h2>{}</h2>{body}</section>", escape(&anchor), escape(&heading))
         })
         .collect();
@@ -28,6 +28,7 @@ fn shell(company: &str, lang: &str, title: &str, body: &str) -> Response {
     let page = format!(
         "<!doctype html><html lang=\"{lang}\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title} · {company}</title>\
+         <link rel=\"stylesheet\" href=\"/page/theme.css\"><link rel=\"stylesheet\" href=\"/page/prose.css\">\
          <link rel=\"stylesheet\" href=\"/page/page.css\"></head><body class=\"article\">\
          <header class=\"article-head\">{company}</header><main class=\"md\">{body}</main></body></html>"
     );
@@ -35,9 +36,12 @@ fn shell(company: &str, lang: &str, title: &str, body: &str) -> Response {
     super::html(page, "https:")
 }
 
-fn markdown_html(markdown: &str) -> String {
+/// Markdown as harmless HTML. `folder`: where in the pack the text stands, for pages that are not shown from there;
+/// empty where relative addresses are right as they are.
+pub fn markdown_html(markdown: &str, folder: &str) -> String {
     let options = Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
-    let events: Vec<Event<'_>> = Parser::new_ext(markdown, options).map(harmless).collect();
+    let events: Vec<Event<'_>> =
+        Parser::new_ext(markdown, options).map(|event| from_folder(harmless(event), folder)).collect();
     let anchored = with_anchors(events);
     let mut html = String::new();
     cmark::push_html(&mut html, anchored.into_iter());
@@ -52,6 +56,18 @@ fn harmless(event: Event<'_>) -> Event<'_> {
         }
         Event::Start(Tag::Image { link_type, dest_url, title, id }) if !is_harmless(&dest_url) => {
             Event::Start(Tag::Image { link_type, dest_url: "".into(), title, id })
+        }
+        event => event,
+    }
+}
+
+/// Images' relative addresses as seen from elsewhere.
+fn from_folder<'a>(event: Event<'a>, folder: &str) -> Event<'a> {
+    match event {
+        Event::Start(Tag::Image { link_type, dest_url, title, id })
+            if !folder.is_empty() && !dest_url.is_empty() && !dest_url.starts_with('/') && !dest_url.contains(':') =>
+        {
+            Event::Start(Tag::Image { link_type, dest_url: format!("/kb/{folder}/{dest_url}").into(), title, id })
         }
         event => event,
     }
@@ -114,7 +130,7 @@ mod tests {
 
     #[test]
     fn html_in_markdown_is_shown_not_run() {
-        let html = markdown_html("a <script>alert(1)</script>\n\n<img src=x onerror=alert(1)>\n");
+        let html = markdown_html("a <script>alert(1)</script>\n\n<img src=x onerror=alert(1)>\n", "");
         assert!(!html.contains("<script") && !html.contains("<img"), "{html}");
         assert!(html.contains("&lt;script&gt;"), "{html}");
     }
@@ -122,14 +138,14 @@ mod tests {
     #[test]
     fn links_that_run_something_lead_nowhere() {
         let html =
-            markdown_html("[a](javascript:alert(1)) [b](JAVAscript:x) [c](data:text/html,x) [d](../en/x.md#y:z)");
+            markdown_html("[a](javascript:alert(1)) [b](JAVAscript:x) [c](data:text/html,x) [d](../en/x.md#y:z)", "");
         assert!(!html.to_lowercase().contains("javascript") && !html.contains("data:"), "{html}");
         assert!(html.contains("href=\"../en/x.md#y:z\""), "{html}");
     }
 
     #[test]
     fn headings_can_be_pointed_to() {
-        assert!(markdown_html("## Где кнопка `Save`?").contains("id=\"где-кнопка-save\""));
+        assert!(markdown_html("## Где кнопка `Save`?", "").contains("id=\"где-кнопка-save\""));
     }
 
     #[test]

@@ -16,7 +16,6 @@ use crate::kb::Pack;
 const INDEX: &str = include_str!("index.html");
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
-const MARKDOWN: &str = include_str!("markdown.js");
 const WHY: &str = include_str!("why.js");
 const WORDS: &str = include_str!("words.js");
 
@@ -46,9 +45,13 @@ pub async fn file(axum::extract::Path(name): axum::extract::Path<String>) -> Res
     let (content_type, text) = match name.as_str() {
         "page.css" => ("text/css; charset=utf-8", STYLE),
         "page.js" => (SCRIPT_TYPE, SCRIPT),
-        "markdown.js" => (SCRIPT_TYPE, MARKDOWN),
         "why.js" => (SCRIPT_TYPE, WHY),
         "words.js" => (SCRIPT_TYPE, WORDS),
+        // What the test chat shares with the console and the widget.
+        "theme.css" | "prose.css" | "dom.js" | "markdown.js" | "sse.js" => match crate::console::asset(&name) {
+            Some(asset) => (asset.content_type, asset.body),
+            None => return Err(super::not_found().await),
+        },
         _ => return Err(super::not_found().await),
     };
     Ok(([(header::CONTENT_TYPE, content_type), (header::CACHE_CONTROL, "no-cache")], text).into_response())

@@ -1,5 +1,7 @@
 // The test-chat page: talks to /v1/chat/completions as any client would.
-import { el, show } from "./markdown.js";
+import { el } from "./dom.js";
+import { show } from "./markdown.js";
+import { events } from "./sse.js";
 import { showWhy } from "./why.js";
 import { WORDS } from "./words.js";
 
@@ -128,23 +130,6 @@ function request(model, text) {
   return { ...body, metadata, messages: [{ role: "user", content: text }] };
 }
 
-/** The data of each server-sent event. */
-async function* events(response) {
-  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let buffer = "";
-  for (;;) {
-    const { value, done } = await reader.read();
-    if (done) return;
-    buffer += value;
-    const parts = buffer.split("\n\n");
-    buffer = parts.pop();
-    for (const part of parts) {
-      const data = part.split("\n").filter((line) => line.startsWith("data:")).map((line) => line.slice(5).trim()).join("\n");
-      if (data) yield data;
-    }
-  }
-}
-
 async function send(text) {
   if (running || !text.trim()) return;
   const model = $("model").value || "support";
@@ -163,7 +148,7 @@ async function send(text) {
     });
     if (!response.ok) throw new Error((await response.json()).error.message);
     conversation.id = response.headers.get("x-conversation-id") ?? conversation.id;
-    for await (const data of events(response)) {
+    for await (const { data } of events(response)) {
       if (data === "[DONE]") break;
       const chunk = JSON.parse(data);
       if (chunk.error) throw new Error(chunk.error.message);

@@ -1,5 +1,5 @@
 // The panel "why this answer": everything that the turn weighed, from the `support` field and its trace.
-import { el } from "./markdown.js";
+import { el } from "./dom.js";
 
 const percent = (share) => `${Math.round(share * 100)} %`;
 const number = (value) => (value == null ? "–" : Math.abs(value) >= 10 ? value.toFixed(1) : value.toFixed(3));

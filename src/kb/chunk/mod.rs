@@ -53,7 +53,26 @@ fn article_chunks(pack: &Pack, article: &Article, chunk_chars: usize, out: &mut 
         questions: Vec::new(),
         tags: article.tags.clone(),
     };
+    let first = out.len();
     document_chunks(pack, &document, &base, chunk_chars, out);
+    if !article.page_lines.is_empty() {
+        out[first..].iter_mut().for_each(|chunk| name_page(chunk, &article.page_lines));
+    }
+}
+
+/// Puts the page into a chunk's title and into its id, so that the citation's link opens the document there
+/// (RFC 8118: `#page=3`).
+fn name_page(chunk: &mut Chunk, page_lines: &[usize]) {
+    let page = page_lines.partition_point(|line| *line <= chunk.line).max(1);
+    let word = match chunk.lang.as_str() {
+        "ru" | "uk" | "be" => "с.",
+        "de" => "S.",
+        _ => "p.",
+    };
+    chunk.title = format!("{}, {word} {page}", chunk.title);
+    let after = chunk.id.strip_prefix(chunk.path.as_str()).unwrap_or_default().trim_start_matches(['#', '~']);
+    let more = if after.is_empty() { String::new() } else { format!("&at={after}") };
+    chunk.id = format!("{}#page={page}{more}", chunk.path);
 }
 
 fn instruction_chunks(
@@ -290,8 +309,13 @@ mod tests {
     use super::*;
 
     fn pack_of(path: &str, text: &str) -> Pack {
-        let article =
-            Article { path: path.into(), title: "Setup".into(), lang: "en".into(), tags: vec![], text: text.into() };
+        let article = Article {
+            path: path.into(),
+            title: "Setup".into(),
+            lang: "en".into(),
+            text: text.into(),
+            ..Article::default()
+        };
         let paths = ["articles/img/a.png".to_string(), path.to_string()].into();
         Pack { articles: vec![article], paths, ..Pack::default() }
     }

@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::builders;
 use super::html::Tag;
+use crate::kb::documents;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,14 +17,17 @@ pub(crate) enum Flavour {
     /// JSX components besides.
     Mdx,
     Plain,
+    /// What a reader of another format wrote: CommonMark with tables, and nothing besides.
+    Converted,
 }
 
 impl Flavour {
     /// By the file's extension; Markdown where there is none.
     pub fn of(path: &str) -> Self {
-        match path.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("mdx") => Self::Mdx,
-            Some("txt") => Self::Plain,
+        match documents::extension(path).as_str() {
+            "mdx" => Self::Mdx,
+            "txt" => Self::Plain,
+            _ if documents::Format::of(path).is_some() => Self::Converted,
             _ => Self::Markdown,
         }
     }
@@ -64,7 +69,7 @@ static FILE_TAG: LazyLock<Regex> =
 
 /// The text without the builder's tags; it keeps its number of lines.
 pub(super) fn strip(text: &str, flavour: Flavour) -> String {
-    let yfm: Vec<String> = text.split('\n').map(yfm_line).collect();
+    let yfm: Vec<String> = builders::strip(text).split('\n').map(yfm_line).collect();
     components(&yfm.join("\n"), flavour)
 }
 

@@ -1,13 +1,14 @@
 //! Markdown as documentation sites write it, read into blocks and assets.
 //!
 //! A text goes through three steps. `fences` cuts fenced code out by lines, so that no later step can touch a byte of
-//! it. `flavour` takes off what a site builder adds to Markdown (YFM tags of Diplodoc, JSX components of MDX) and
-//! keeps what stands between. `blocks` reads the rest with pulldown-cmark. Each step keeps the number of lines, so
+//! it. `builders` and `flavour` take off what a site builder adds to Markdown (boxes, tabs, shortcodes; YFM tags of
+//! Diplodoc; JSX components of MDX) and keep what stands between. `blocks` reads the rest with pulldown-cmark. Each step keeps the number of lines, so
 //! that a block's line is the file's line.
 //!
 //! While on its way an asset stands in the text as a *mark*: its number between two private-use characters.
 
 mod blocks;
+mod builders;
 pub(crate) mod fences;
 mod flavour;
 mod html;
@@ -51,7 +52,10 @@ pub(crate) fn parse(text: &str, flavour: Flavour) -> Document {
         return plain(text);
     }
     let (without_code, codes) = fences::cut(text);
-    let prepared = flavour::strip(&without_code, flavour);
+    let prepared = match flavour {
+        Flavour::Converted => without_code,
+        _ => flavour::strip(&without_code, flavour),
+    };
     blocks::read(&prepared, text, codes, flavour)
 }
 
@@ -100,7 +104,7 @@ pub(crate) fn replace_marks(text: &str, mut put: impl FnMut(usize) -> String) ->
 }
 
 /// A text of an author in which nothing can be taken for a mark or a placeholder of ours.
-fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     let plain = text.replace([MARK_OPEN, MARK_CLOSE], " ");
     match plain.contains("[[") {
         // A zero-width space keeps an author's own `[[code:1]]` from being taken for a fragment of the chunk.

@@ -4,16 +4,29 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::Fault;
+use super::{Fault, FileReport};
+use crate::config::KnowledgeSettings;
+use crate::kb::documents;
 
 /// Deepest folder that is looked into.
 const MAX_DEPTH: usize = 32;
 
 /// What bounds a pack.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Limits {
     pub max_file_bytes: u64,
     pub max_files: usize,
+    pub documents: documents::Limits,
+}
+
+impl Limits {
+    pub fn of(settings: &KnowledgeSettings) -> Self {
+        Self {
+            max_file_bytes: settings.max_file_bytes,
+            max_files: settings.max_files,
+            documents: documents::Limits::of(settings),
+        }
+    }
 }
 
 /// A folder being read, with the faults found so far.
@@ -22,11 +35,15 @@ pub(super) struct Files {
     root: PathBuf,
     /// How this folder is called in faults and ids: empty, or `desk/`.
     prefix: String,
-    limits: Limits,
+    pub limits: Limits,
     hasher: blake3::Hasher,
     /// Entries met by the listing that is under way.
     seen: usize,
     pub faults: Vec<Fault>,
+    /// What was read of each file of another format, and what was not.
+    pub reports: Vec<FileReport>,
+    /// Files inside of files, as paths of the pack.
+    pub members: Vec<String>,
 }
 
 impl Files {
@@ -37,7 +54,9 @@ impl Files {
         if !root.is_dir() {
             return Err(format!("{} is not a folder", dir.display()));
         }
-        Ok(Self { root, prefix: prefix.into(), limits, hasher: blake3::Hasher::new(), seen: 0, faults: Vec::new() })
+        let prefix = prefix.into();
+        let (faults, reports, members) = Default::default();
+        Ok(Self { root, prefix, limits, hasher: blake3::Hasher::new(), seen: 0, faults, reports, members })
     }
 
     pub fn root(&self) -> &Path {
@@ -115,6 +134,39 @@ impl Files {
                 None
             }
         }
+    }
+
+    /// A document's bytes; `None` after a warning: the pack goes without it.
+    pub fn document(&mut self, path: &str) -> Option<Vec<u8>> {
+        let limit = self.limits.documents.max_bytes;
+        let bytes = self.inside(path).and_then(|real| {
+            let meta = fs::metadata(&real).map_err(|e| format!("cannot be read: {e}"))?;
+            match meta.len() {
+                _ if !meta.is_file() => Err("is not a plain file".into()),
+                size if size > limit => {
+                    Err(format!("has {size} bytes; the limit is {limit} (knowledge.max_document_bytes)"))
+                }
+                _ => fs::read(&real).map_err(|e| format!("cannot be read: {e}")),
+            }
+        });
+        match bytes {
+            Ok(bytes) => {
+                self.hasher.update(path.as_bytes()).update(&(bytes.len() as u64).to_le_bytes()).update(&bytes);
+                Some(bytes)
+            }
+            Err(reason) => {
+                self.passed_over(path, reason);
+                None
+            }
+        }
+    }
+
+    /// Warns of a file that is not read at all, and reports it.
+    pub fn passed_over(&mut self, path: &str, reason: impl Into<String>) {
+        let reason = reason.into();
+        let path_shown = self.named(path);
+        self.reports.push(FileReport { path: path_shown, read: None, skipped: vec![reason.clone()] });
+        self.warn(path, 0, reason);
     }
 
     /// All files below `path`, sorted, as paths inside the pack. Hidden files and folders are passed over.

@@ -35,6 +35,8 @@ pub struct Pack {
     pub filters: Vec<LabelledExample>,
     pub evals: Vec<Dialogue>,
     pub faults: Vec<Fault>,
+    /// Documents of other formats than Markdown and text, and files that no reader knows: what was read of each.
+    pub reports: Vec<FileReport>,
     /// Hash of all files read, hex.
     pub digest: String,
     /// All files of the folder, to resolve links and images.
@@ -209,7 +211,10 @@ pub struct Article {
     /// From front matter (`lang: ru`), the path (`/ru/`, `.ru.md`), or detected.
     pub lang: String,
     pub tags: Vec<String>,
+    /// Markdown; of another format what its reader made of it.
     pub text: String,
+    /// 1-based line of `text` on which each page begins, of a format with pages.
+    pub page_lines: Vec<usize>,
 }
 
 /// A row of `faq.csv` / `faq.jsonl`.
@@ -309,6 +314,16 @@ pub struct Fault {
     pub reason: String,
     /// False: a warning, the pack is still served.
     pub fatal: bool,
+}
+
+/// What became of one file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FileReport {
+    pub path: String,
+    /// What was read, in a few words; `None`: nothing.
+    pub read: Option<String>,
+    /// What was left out, and why.
+    pub skipped: Vec<String>,
 }
 
 /// Faults, one a line: `faq.csv:12: the answer is empty`.

@@ -16,15 +16,15 @@ impl Pack {
 
     /// The same with the folder of entries that people added through the console where the pack is read-only.
     pub fn read_with_desk(settings: &KnowledgeSettings, desk: Option<&Path>) -> Self {
-        let limits = Limits { max_file_bytes: settings.max_file_bytes, max_files: settings.max_files };
-        let mut files = match Files::open(&settings.dir, "", limits) {
+        let limits = Limits::of(settings);
+        let mut files = match Files::open(&settings.dir, "", limits.clone()) {
             Ok(files) => files,
             Err(reason) => {
                 let fault = Fault { path: settings.dir.display().to_string(), line: 0, reason, fatal: true };
                 return Self { dir: settings.dir.clone(), faults: vec![fault], ..Self::default() };
             }
         };
-        let paths: BTreeSet<String> = files.list("").into_iter().collect();
+        let mut paths: BTreeSet<String> = files.list("").into_iter().collect();
         let company = company::read(&mut files);
         let operators = operators::read(&mut files, &company);
         let mut articles = articles::read(&mut files, "articles", &company);
@@ -34,18 +34,22 @@ impl Pack {
         let evals = filters::read_evals(&mut files, &operators);
         let (root, mut digest, mut faults) =
             (files.root().to_path_buf(), files.digest(), std::mem::take(&mut files.faults));
+        let mut reports = std::mem::take(&mut files.reports);
+        paths.append(&mut files.members.drain(..).collect());
 
         let mut desk_article_paths = BTreeSet::new();
         for dir in
             [Some(root.join("desk")), desk.map(Path::to_path_buf)].into_iter().flatten().filter(|dir| dir.is_dir())
         {
-            let Ok(mut files) = Files::open(&dir, "desk/", limits) else { continue };
+            let Ok(mut files) = Files::open(&dir, "desk/", limits.clone()) else { continue };
             let more = articles::read(&mut files, "articles", &company);
             desk_article_paths.extend(more.iter().map(|a| a.path.clone()));
             overlay_articles(&mut articles, more);
             overlay_faq(&mut faq, faq::read(&mut files, &company));
             digest = format!("{digest}{}", files.digest());
             faults.append(&mut files.faults);
+            reports.append(&mut files.reports);
+            paths.extend(files.members.iter().map(|path| files.named(path)));
         }
         let all_paths: BTreeSet<String> = paths.into_iter().chain(desk_article_paths).collect();
         references::check(&all_paths, &articles, &faq, &mut faults);
@@ -57,7 +61,8 @@ impl Pack {
         }
         dedup(&mut faults);
         let digest = blake3::hash(digest.as_bytes()).to_hex()[..16].to_string();
-        Self { dir: root, company, operators, articles, faq, app_map, filters, evals, faults, digest, paths: all_paths }
+        let paths = all_paths;
+        Self { dir: root, company, operators, articles, faq, app_map, filters, evals, faults, reports, digest, paths }
     }
 
     /// False where a fault forbids to serve the pack.
@@ -66,12 +71,15 @@ impl Pack {
     }
 }
 
-/// An article of the desk replaces the pack's article of the same path.
+/// An article of the desk replaces the pack's article of the same path, and keeps that path: links to it, its images
+/// and what cites it stay as they were.
 fn overlay_articles(articles: &mut Vec<Article>, more: Vec<Article>) {
     for article in more {
         let original = article.path.trim_start_matches("desk/").to_string();
-        articles.retain(|a| a.path != original && a.path != article.path);
-        articles.push(article);
+        match articles.iter_mut().find(|a| a.path == original || a.path == article.path) {
+            Some(replaced) => *replaced = Article { path: replaced.path.clone(), ..article },
+            None => articles.push(article),
+        }
     }
 }
 

@@ -44,9 +44,20 @@ pub(crate) fn is_external(target: &str) -> bool {
 /// Warnings for images and links that lead nowhere.
 pub(super) fn check(paths: &BTreeSet<String>, articles: &[Article], faq: &[FaqEntry], faults: &mut Vec<Fault>) {
     for article in articles.iter().filter(|article| !article.path.ends_with(".txt")) {
+        let mut found = Vec::new();
         check_text(paths, &article.path, &article.text, &mut |reason, line| {
-            faults.push(Fault { path: article.path.clone(), line, reason, fatal: false });
+            found.push(Fault { path: article.path.clone(), line, reason, fatal: false });
         });
+        if markdown::Flavour::of(&article.path) == markdown::Flavour::Converted {
+            // Lines are not those of the file, and a page taken from a site leads to many that were not.
+            let more = found.len().saturating_sub(1);
+            found.truncate(1);
+            found.iter_mut().for_each(|fault| fault.line = 0);
+            if let Some(fault) = found.first_mut().filter(|_| more > 0) {
+                fault.reason.push_str(&format!(", nor do {more} more"));
+            }
+        }
+        faults.append(&mut found);
     }
     for entry in faq {
         // Paths in answers begin at the pack's folder.

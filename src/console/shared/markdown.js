@@ -1,16 +1,6 @@
 // Markdown to DOM nodes. Text only ever becomes text nodes: nothing in an answer can be HTML.
 
-/** An element with attributes and children. */
-export function el(name, attributes = {}, ...children) {
-  const node = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) {
-    if (key === "class") node.className = value;
-    else if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
-    else if (value !== false && value != null) node.setAttribute(key, value === true ? "" : value);
-  }
-  node.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
-  return node;
-}
+import { copyButton, el } from "./dom.js";
 
 /** The address if a link or image may have it, else null. */
 function safeUrl(url, protocols) {
@@ -73,15 +63,9 @@ function inline(text) {
 }
 
 function codeBlock(language, code, words) {
-  const button = el("button", { type: "button", class: "copy" }, words.copy);
-  button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(code);
-    button.textContent = words.copied;
-    setTimeout(() => { button.textContent = words.copy; }, 1500);
-  });
   return el("div", { class: "code" },
-    el("div", { class: "code-head" }, el("span", {}, language), button),
-    el("pre", {}, el("code", {}, code)));
+    el("div", { class: "code-head" }, el("span", {}, language), copyButton(() => code, words)),
+    el("pre", { tabindex: "0" }, el("code", {}, code)));
 }
 
 const ITEM = /^(\s*)([-*+]|\d{1,9}[.)])\s+(.*)$/;

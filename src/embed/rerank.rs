@@ -1,0 +1,124 @@
+//! Reranking with a cross-encoder: question and passage are read together, and one score says how well the passage
+//! answers (Nogueira & Cho, arXiv:1901.04085). Slower than comparing vectors and better, so it orders the few that a
+//! search found.
+//!
+//! The scores are those of the model's own head, through a logistic function: 0..1, comparable within one question.
+//! Everything is `f32`: a score is a small difference of large numbers.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use tokenizers::{Encoding, PostProcessor, Tokenizer, TruncationDirection};
+
+use super::encoder::{Encoder, Input};
+use super::folder::EncoderConfig;
+use super::weights::{self, Head};
+use super::{EmbedError, groups, load_tokenizer, read_weights};
+use crate::compute::encoder::Precision;
+use crate::compute::for_each_index;
+
+/// A question may take at most this share of what the model reads.
+const QUESTION_SHARE: usize = 2;
+
+/// A cross-encoder. Cheap to clone; calls block (use `spawn_blocking` from async code).
+#[derive(Clone)]
+pub struct Reranker {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    id: String,
+    tokenizer: Tokenizer,
+    encoder: Encoder,
+    head: Head,
+    max_tokens: usize,
+}
+
+/// A question with a passage, as the model reads it.
+struct Pair {
+    ids: Vec<u32>,
+    second_from: usize,
+}
+
+impl Reranker {
+    /// Loads a folder with `config.json`, `tokenizer.json` and `model.safetensors` of a sequence classifier with one
+    /// score: BERT (MiniLM) or XLM-RoBERTa (bge-reranker).
+    ///
+    /// # Errors
+    /// Names the file that is missing, broken or of another architecture, and what to do.
+    pub fn load(id: &str, dir: &Path) -> Result<Self, EmbedError> {
+        let config = EncoderConfig::read(dir)?;
+        let (tokenizer, _) = load_tokenizer(dir, &config)?;
+        let (path, bytes) = read_weights(dir)?;
+        let (encoder, head) = weights::load_with_head(&path, &bytes, &config, Precision::F32)?;
+        let inner = Inner { id: id.into(), tokenizer, encoder, head, max_tokens: config.max_tokens() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The name it was loaded under.
+    pub fn id(&self) -> &str {
+        &self.inner.id
+    }
+
+    /// How well each passage answers the question, 0..1, in the order of the passages; and the tokens read.
+    ///
+    /// # Errors
+    /// `Compute` where the model itself fails.
+    pub fn rerank(&self, question: &str, passages: &[&str]) -> Result<(Vec<f32>, usize), EmbedError> {
+        let (logits, tokens) = self.logits(question, passages)?;
+        Ok((logits.into_iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(), tokens))
+    }
+
+    /// The head's own scores.
+    fn logits(&self, question: &str, passages: &[&str]) -> Result<(Vec<f32>, usize), EmbedError> {
+        let inner = &*self.inner;
+        let question = inner.encode(question)?;
+        let read: Vec<OnceLock<Result<Pair, EmbedError>>> = passages.iter().map(|_| OnceLock::new()).collect();
+        for_each_index(passages.len(), |at| {
+            read[at].get_or_init(|| inner.pair(question.clone(), passages[at]));
+        });
+        let read = read.into_iter().filter_map(OnceLock::into_inner).collect::<Result<Vec<Pair>, _>>()?;
+        let mut order: Vec<usize> = (0..read.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(read[*at].ids.len()));
+        let groups = groups(&order, |at| read[at].ids.len());
+        let scores: Vec<OnceLock<f32>> = read.iter().map(|_| OnceLock::new()).collect();
+        for_each_index(groups.len(), |group| {
+            let members = groups[group];
+            let inputs = members.iter().map(|at| Input { ids: &read[*at].ids, second_from: read[*at].second_from });
+            let inputs: Vec<Input<'_>> = inputs.collect();
+            inner.encoder.forward(&inputs, |member, tokens| {
+                let first = &tokens[..inner.encoder.hidden()];
+                scores[members[member]].get_or_init(|| inner.head.score(first));
+            });
+        });
+        let tokens = read.iter().map(|pair| pair.ids.len()).sum();
+        Ok((scores.into_iter().filter_map(OnceLock::into_inner).collect(), tokens))
+    }
+}
+
+impl Inner {
+    fn encode(&self, text: &str) -> Result<Encoding, EmbedError> {
+        self.tokenizer.encode_fast(text.trim(), false).map_err(failed)
+    }
+
+    /// Joins question and passage; the passage's end is cut where both are too long, the question's beyond its share.
+    fn pair(&self, mut question: Encoding, passage: &str) -> Result<Pair, EmbedError> {
+        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(true));
+        let room = self.max_tokens.saturating_sub(special).max(2);
+        question.truncate((room / QUESTION_SHARE).max(1), 0, TruncationDirection::Right);
+        let mut passage = self.encode(passage)?;
+        passage.truncate((room - question.len().min(room)).max(1), 0, TruncationDirection::Right);
+        let joined = self.tokenizer.post_process(question, Some(passage), true).map_err(failed)?;
+        let ids = joined.get_ids().to_vec();
+        let second_from = joined.get_type_ids().iter().position(|kind| *kind > 0).unwrap_or(ids.len());
+        Ok(Pair { ids, second_from })
+    }
+}
+
+fn failed(e: tokenizers::Error) -> EmbedError {
+    EmbedError::Compute(format!("tokenizer: {e}"))
+}
+
+#[cfg(test)]
+#[path = "rerank_tests.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+//! Scores beside those of transformers, on small models with random weights (scripts/make-encoder-goldens).
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use super::*;
+
+#[derive(Deserialize)]
+struct Goldens {
+    texts: Vec<String>,
+    rerankers: BTreeMap<String, Vec<f32>>,
+}
+
+fn folder(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders").join(name)
+}
+
+fn goldens() -> Goldens {
+    serde_json::from_str(&std::fs::read_to_string(folder("goldens.json")).unwrap()).unwrap()
+}
+
+#[test]
+fn scores_agree_with_transformers_for_both_families() {
+    let goldens = goldens();
+    assert_eq!(goldens.rerankers.len(), 2);
+    for (name, expected) in &goldens.rerankers {
+        let reranker = Reranker::load(name, &folder(name)).unwrap();
+        let passages: Vec<&str> = goldens.texts[..expected.len()].iter().map(String::as_str).collect();
+        let (logits, _) = reranker.logits(&goldens.texts[0], &passages).unwrap();
+        for (at, (ours, theirs)) in logits.iter().zip(expected).enumerate() {
+            assert!((ours - theirs).abs() < 1e-3, "{name}, text {at}: {ours} for {theirs}");
+        }
+        let spread =
+            expected.iter().fold(f32::MIN, |a, b| a.max(*b)) - expected.iter().fold(f32::MAX, |a, b| a.min(*b));
+        assert!(spread > 0.05, "{name}: the goldens tell nothing apart ({spread})");
+        let (scores, tokens) = reranker.rerank(&goldens.texts[0], &passages).unwrap();
+        assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)) && tokens > passages.len());
+    }
+}
+
+#[test]
+fn a_score_does_not_depend_on_its_company_and_a_long_passage_is_cut() {
+    let goldens = goldens();
+    let reranker = Reranker::load("r", &folder("bert-rerank")).unwrap();
+    let long = goldens.texts[9].repeat(20);
+    let passages = [goldens.texts[2].as_str(), &long, ""];
+    let (together, _) = reranker.rerank(&goldens.texts[0], &passages).unwrap();
+    for (passage, expected) in passages.iter().zip(&together) {
+        let (alone, tokens) = reranker.rerank(&goldens.texts[0], &[passage]).unwrap();
+        assert_eq!(alone[0], *expected);
+        assert!(tokens <= 96);
+    }
+    assert!(reranker.rerank(&long, &passages).is_ok());
+    assert!(reranker.rerank("x", &[]).unwrap().0.is_empty());
+}
+
+#[test]
+fn a_model_without_a_head_is_no_reranker() {
+    let said = Reranker::load("x", &folder("bert-mean")).err().unwrap().to_string();
+    assert!(said.contains("classifier") || said.contains("pooler"), "{said}");
+}

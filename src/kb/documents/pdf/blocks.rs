@@ -1,0 +1,369 @@
+//! Lines into blocks.
+//!
+//! The size in which most of the text is set is the *body*. A line clearly larger is a heading, and the sizes of all
+//! headings, in order, are their levels. Lines in letters of one width are code. Neighbouring lines with the same
+//! number of cells, one below the other, are a table. All else is paragraphs and items, parted by distance.
+
+use std::collections::HashMap;
+
+use super::lines::Line;
+use crate::kb::documents::writer::{Writer, escape};
+
+/// A heading is larger than the body by at least this.
+const LARGER: f64 = 1.12;
+/// Longest heading, in characters.
+const MAX_HEADING_CHARS: usize = 160;
+/// Lines farther apart than this, in sizes, are two paragraphs.
+const PARAGRAPH_GAP: f64 = 1.75;
+/// Upper and lower part of a page where its frame stands.
+const EDGE: f64 = 0.1;
+
+/// What was written beside the text.
+pub(super) struct Written {
+    pub page_lines: Vec<usize>,
+    /// The first and largest heading.
+    pub title: Option<String>,
+}
+
+pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
+    drop_frames(&mut pages);
+    let body = body_size(&pages);
+    let levels = levels(&pages, body);
+    let code_pitches: Vec<f32> =
+        pages.iter().flatten().filter(|line| line.is_surely_code).filter_map(|line| line.pitch).collect();
+    let is_code = |line: &Line| {
+        line.is_surely_code
+            || line.pitch.is_some_and(|pitch| code_pitches.iter().any(|known| (known - pitch).abs() < 0.005))
+    };
+    let mut written = Written { page_lines: Vec::new(), title: None };
+    let mut largest = 0;
+    let mut paragraph = Paragraph::default();
+    for lines in &pages {
+        paragraph.turn_page(out);
+        // A paragraph that goes on over the page's end belongs to the page where it began.
+        let mut begun = false;
+        let mut begin = |out: &Writer| {
+            if !std::mem::replace(&mut begun, true) {
+                written.page_lines.push(out.next_line());
+            }
+        };
+        let mut at = 0;
+        while at < lines.len() {
+            let line = &lines[at];
+            let code = lines[at..].iter().take_while(|line| is_code(line)).count();
+            if code > 0 && lines[at..at + code].iter().any(|line| line.is_surely_code) {
+                paragraph.end(out);
+                begin(&*out);
+                out.leave_lists(0);
+                out.code("", &code_of(&lines[at..at + code]));
+                at += code;
+                continue;
+            }
+            let rows = table_rows(&lines[at..]);
+            if rows > 0 {
+                paragraph.end(out);
+                begin(&*out);
+                out.leave_lists(0);
+                let cells = |line: &Line| line.segments.iter().map(|s| escape(&s.text)).collect::<Vec<_>>();
+                out.table(&lines[at..at + rows].iter().map(cells).collect::<Vec<_>>());
+                at += rows;
+                continue;
+            }
+            if let Some(level) = level_of(line, body, &levels) {
+                paragraph.end(out);
+                begin(&*out);
+                let more = heading_lines(&lines[at..], body, &levels);
+                let text = lines[at..at + more].iter().map(Line::text).collect::<Vec<_>>().join(" ");
+                if level < largest || largest == 0 {
+                    largest = level;
+                    written.title = Some(text.clone());
+                }
+                out.heading(level, &text);
+                at += more;
+                continue;
+            }
+            if paragraph.ends_before(line) {
+                paragraph.end(out);
+            }
+            if paragraph.text.is_empty() {
+                begin(&*out);
+            }
+            paragraph.add(line);
+            at += 1;
+        }
+        if !begun {
+            paragraph.end(out);
+            written.page_lines.push(out.next_line());
+        }
+    }
+    paragraph.end(out);
+    written
+}
+
+/// How many lines the heading at the beginning takes: up to three.
+fn heading_lines(lines: &[Line], body: f64, levels: &[i64]) -> usize {
+    let goes_on = |pair: &[Line]| {
+        let (above, below) = (&pair[0], &pair[1]);
+        let near = (0.0..=1.6 * above.size).contains(&(below.y - above.y));
+        near && (below.size - above.size).abs() < 0.2 && level_of(below, body, levels).is_some()
+    };
+    1 + lines.windows(2).take(2).take_while(|pair| goes_on(pair)).count()
+}
+
+/// Takes away what is repeated at the edges of the pages: running titles, page numbers.
+fn drop_frames(pages: &mut [Vec<Line>]) {
+    let key = |line: &Line| {
+        let text: String = line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
+        let text = text.replace("##", "#").replace("##", "#");
+        (text, (line.y / 4.0).round() as i64)
+    };
+    let is_edge = |line: &Line| line.height_share < EDGE || line.height_share > 1.0 - EDGE;
+    let mut seen: HashMap<(String, i64), usize> = HashMap::new();
+    for page in pages.iter() {
+        let mut on_page: Vec<_> = page.iter().filter(|line| is_edge(line)).map(key).collect();
+        on_page.sort();
+        on_page.dedup();
+        on_page.into_iter().for_each(|key| *seen.entry(key).or_default() += 1);
+    }
+    // Left and right pages have frames of their own.
+    let needed = (pages.len() * 2 / 5).max(3);
+    let bare_number = |line: &Line| {
+        let text = line.text();
+        text.len() <= 5
+            && text.chars().any(|c| c.is_ascii_digit())
+            && text.chars().all(|c| c.is_ascii_digit() || "-– ".contains(c))
+    };
+    let many = pages.len() > 1;
+    for page in pages {
+        page.retain(|line| {
+            !is_edge(line) || (seen.get(&key(line)).is_none_or(|times| *times < needed) && !(many && bare_number(line)))
+        });
+    }
+}
+
+/// Sizes are compared in halves of a point.
+fn step(size: f64) -> i64 {
+    (size * 2.0).round() as i64
+}
+
+fn body_size(pages: &[Vec<Line>]) -> f64 {
+    let mut chars: HashMap<i64, usize> = HashMap::new();
+    for line in pages.iter().flatten().filter(|line| !line.is_surely_code) {
+        *chars.entry(step(line.size)).or_default() += line.text().chars().count();
+    }
+    let most = chars.into_iter().max_by_key(|(size, chars)| (*chars, std::cmp::Reverse(*size)));
+    most.map_or(10.0, |(size, _)| size as f64 / 2.0)
+}
+
+/// Sizes of headings, the largest first.
+fn levels(pages: &[Vec<Line>], body: f64) -> Vec<i64> {
+    let mut sizes: Vec<i64> =
+        pages.iter().flatten().filter(|line| could_be_heading(line, body)).map(|line| step(line.size)).collect();
+    sizes.sort_unstable_by(|a, b| b.cmp(a));
+    sizes.dedup();
+    // Sizes next to each other are one level.
+    sizes.dedup_by(|smaller, larger| *larger - *smaller <= 1);
+    sizes
+}
+
+fn could_be_heading(line: &Line, body: f64) -> bool {
+    let text = line.text();
+    line.size >= LARGER * body
+        && text.chars().count() <= MAX_HEADING_CHARS
+        && text.chars().any(char::is_alphabetic)
+        && !line.is_surely_code
+}
+
+fn level_of(line: &Line, body: f64, levels: &[i64]) -> Option<usize> {
+    if !could_be_heading(line, body) {
+        return None;
+    }
+    let size = step(line.size);
+    levels.iter().position(|level| (level - size).abs() <= 1).map(|at| (at + 1).min(5))
+}
+
+/// Code on its grid, with the empty lines that the distance shows.
+fn code_of(lines: &[Line]) -> String {
+    let left = lines.iter().map(Line::x0).fold(f64::INFINITY, f64::min);
+    let gaps: Vec<f64> = lines.windows(2).map(|pair| pair[1].y - pair[0].y).filter(|gap| *gap > 0.0).collect();
+    let leading = gaps.iter().copied().fold(f64::INFINITY, f64::min);
+    let mut text = String::new();
+    for (at, line) in lines.iter().enumerate() {
+        if at > 0 {
+            let gap = line.y - lines[at - 1].y;
+            let empty = if leading.is_finite() && gap > 0.0 { (gap / leading).round() as usize } else { 1 };
+            text.push_str(&"\n".repeat(empty.clamp(1, 4)));
+        }
+        let cell = f64::from(line.pitch.unwrap_or(0.6)) * line.size;
+        let indent = if cell > 0.0 { ((line.x0() - left) / cell).round().max(0.0) as usize } else { 0 };
+        text.push_str(&" ".repeat(indent.min(200)));
+        text.push_str(if line.grid.is_empty() { line.segments.first().map_or("", |s| &s.text) } else { &line.grid });
+    }
+    text
+}
+
+/// How many lines from here are rows of one table; 0 where none begins.
+fn table_rows(lines: &[Line]) -> usize {
+    let Some(first) = lines.first().filter(|line| line.segments.len() >= 2) else { return 0 };
+    let fits = |line: &Line, before: &Line| {
+        let near = line.y > before.y && line.y - before.y < 3.5 * first.size;
+        let columns = line.segments.iter().zip(&first.segments);
+        // A cell stands below the one above it: at its left edge, at its right, or around its middle.
+        let aligned = columns.clone().all(|(a, b)| {
+            let edges = (a.x0 - b.x0).abs().min((a.x1 - b.x1).abs());
+            edges.min(((a.x0 + a.x1) - (b.x0 + b.x1)).abs() / 2.0) < 1.2 * first.size
+        });
+        near && line.segments.len() == first.segments.len() && aligned
+    };
+    let rows = 1 + lines.windows(2).take_while(|pair| fits(&pair[1], &pair[0])).count();
+    let is_list = first.segments.len() == 2 && marker(&first.segments[0].text).is_some_and(|(_, rest)| rest.is_empty());
+    if rows >= 2 && !is_list { rows } else { 0 }
+}
+
+/// The marker of an item at the beginning of a line, and what follows: `Some(None)` for a bullet.
+fn marker(text: &str) -> Option<(Option<usize>, &str)> {
+    let mut chars = text.chars();
+    let first = chars.next()?;
+    if "•◦▪●○■‣⁃∙·–*-".contains(first) {
+        let rest = chars.as_str();
+        let sure = "•◦▪●○■‣⁃∙".contains(first);
+        return ((rest.is_empty() && sure) || rest.starts_with(' ') || sure).then(|| (None, rest.trim_start()));
+    }
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let rest = text[digits..].strip_prefix(['.', ')']).filter(|_| (1..=3).contains(&digits))?;
+    (rest.is_empty() || rest.starts_with(' ')).then(|| (text[..digits].parse().ok(), rest.trim_start()))
+}
+
+/// The paragraph or item under way.
+#[derive(Default)]
+struct Paragraph {
+    text: String,
+    /// `Some(number)` for an item.
+    item: Option<Option<usize>>,
+    /// Baseline and size of its last line on this page.
+    last: Option<(f64, f64)>,
+}
+
+impl Paragraph {
+    /// On a new page distances say nothing; only an open sentence goes on.
+    fn turn_page(&mut self, out: &mut Writer) {
+        self.last = None;
+        if self.is_closed() {
+            self.end(out);
+        }
+        out.leave_lists(0);
+    }
+
+    /// True where the line begins a paragraph or item of its own.
+    fn ends_before(&self, line: &Line) -> bool {
+        let far = self.last.is_some_and(|(y, size)| {
+            let gap = line.y - y;
+            let other_column = gap < -2.0 * size && self.is_closed();
+            (step(line.size) - step(size)).abs() > 2 || gap > PARAGRAPH_GAP * size || other_column
+        });
+        far || marker(line.text().trim()).is_some()
+    }
+
+    fn add(&mut self, line: &Line) {
+        let text = line.text();
+        let text = text.trim();
+        let text = match marker(text).filter(|_| self.text.is_empty()) {
+            Some((number, rest)) => {
+                self.item = Some(number);
+                rest
+            }
+            None => text,
+        };
+        self.join(text);
+        self.last = Some((line.y, line.size));
+    }
+
+    /// True where the text so far ends with a sentence.
+    fn is_closed(&self) -> bool {
+        self.text.trim_end().ends_with(['.', '!', '?', ':', ';'])
+    }
+
+    /// Adds a line; a word that was parted at the line's end is whole again.
+    fn join(&mut self, text: &str) {
+        let goes_on = text.starts_with(char::is_lowercase);
+        let mut before = self.text.chars().rev();
+        match (before.next(), before.next()) {
+            (Some('\u{ad}'), _) => drop(self.text.pop()),
+            (Some('-' | '\u{2010}'), Some(letter)) if letter.is_alphabetic() && goes_on => drop(self.text.pop()),
+            (None, _) => {}
+            _ => self.text.push(' '),
+        }
+        self.text.push_str(text);
+    }
+
+    fn end(&mut self, out: &mut Writer) {
+        let ended = std::mem::take(self);
+        if ended.text.trim().is_empty() {
+            return;
+        }
+        match ended.item {
+            Some(number) => out.item(0, number),
+            None => out.leave_lists(0),
+        }
+        out.paragraph(&escape(&ended.text.replace('\u{ad}', "")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lines::tests::typed;
+    use super::super::lines::{Glyph, of};
+    use super::*;
+
+    fn markdown(pages: Vec<Vec<Glyph>>) -> (String, Written) {
+        let mut out = Writer::new(1 << 20);
+        let written = write(pages.into_iter().map(|page| of(page, 800.0)).collect(), &mut out);
+        (out.finish().trim().to_string(), written)
+    }
+
+    /// Letters of unlike widths, as fonts for reading have.
+    fn set(text: &str, x: f64, y: f64, size: f64) -> Vec<Glyph> {
+        let mut glyphs = typed(text, x, y, size, 0.5);
+        glyphs.iter_mut().step_by(2).for_each(|g| g.advance = 0.45);
+        glyphs
+    }
+
+    #[test]
+    fn headings_paragraphs_items_and_code_are_told_apart() {
+        let page = [
+            set("Setting up", 50.0, 100.0, 20.0),
+            set("Open the settings and choose a lan-", 50.0, 130.0, 10.0),
+            set("guage for the page.", 50.0, 142.0, 10.0),
+            set("• first thing", 60.0, 165.0, 10.0),
+            set("• second thing", 60.0, 178.0, 10.0),
+            typed("def run(name):", 60.0, 210.0, 9.0, 0.6),
+            typed("return name", 60.0 + 4.0 * 5.4, 220.0, 9.0, 0.6),
+            typed("}", 60.0, 240.0, 9.0, 0.6),
+            set("After the code.", 50.0, 280.0, 10.0),
+        ];
+        let (text, written) = markdown(vec![page.concat()]);
+        let expected = "# Setting up\n\nOpen the settings and choose a language for the page.\n\n- first thing\n\
+                        - second thing\n\n```\ndef run(name):\n    return name\n\n}\n```\n\nAfter the code.";
+        assert_eq!(text, expected);
+        assert_eq!(written.title.as_deref(), Some("Setting up"));
+    }
+
+    #[test]
+    fn cells_below_each_other_are_a_table() {
+        let row = |y, a: &str, b: &str| [set(a, 50.0, y, 10.0), set(b, 300.0, y, 10.0)].concat();
+        let (text, _) = markdown(vec![[row(100.0, "Plan", "Price"), row(115.0, "Basic", "10 EUR")].concat()]);
+        assert_eq!(text, "| Plan | Price |\n|---|---|\n| Basic | 10 EUR |");
+    }
+
+    #[test]
+    fn the_frame_of_pages_goes_and_their_lines_are_known() {
+        let page = |n: usize| {
+            let number = set(&format!("Manual page {n}"), 50.0, 780.0, 8.0);
+            [set(&format!("This is what stands on the page {n} of it."), 50.0, 200.0, 10.0), number].concat()
+        };
+        let (text, written) = markdown((1..=4).map(page).collect());
+        assert!(!text.contains("Manual"), "{text}");
+        assert_eq!(written.page_lines.len(), 4);
+        assert_eq!(text.lines().nth(written.page_lines[2] - 1), Some("This is what stands on the page 3 of it."));
+    }
+}

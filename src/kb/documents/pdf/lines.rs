@@ -1,0 +1,193 @@
+//! Letters into lines.
+//!
+//! Letters come in the order in which they were drawn, which is nearly always the order of reading, columns included.
+//! A *segment* is a run of them on one baseline without a wide gap; a *line* is one or more segments beside each other.
+
+/// A gap wider than this, in sizes, is a space.
+const SPACE: f64 = 0.18;
+/// A gap wider than this, in sizes, parts two segments: the cells of a table.
+const PART: f64 = 1.1;
+/// Baselines nearer than this, in sizes, are one.
+const SAME_LINE: f64 = 0.35;
+
+/// A letter (or a ligature) on a page; lengths in points, from the upper left corner.
+#[derive(Debug, Clone)]
+pub(super) struct Glyph {
+    pub x: f64,
+    pub y: f64,
+    pub size: f64,
+    pub width: f64,
+    /// Its width in sizes.
+    pub advance: f32,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Segment {
+    pub x0: f64,
+    pub x1: f64,
+    pub text: String,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Line {
+    pub y: f64,
+    pub size: f64,
+    pub segments: Vec<Segment>,
+    /// Width of all its letters in sizes, where it is one.
+    pub pitch: Option<f32>,
+    /// True where the letters are such that only a font for code gives them one width.
+    pub is_surely_code: bool,
+    /// The line on a grid of letters, without what stands before its first.
+    pub grid: String,
+    /// Share of the page's height at which it stands.
+    pub height_share: f64,
+}
+
+impl Line {
+    pub fn x0(&self) -> f64 {
+        self.segments.first().map_or(0.0, |s| s.x0)
+    }
+
+    pub fn x1(&self) -> f64 {
+        self.segments.last().map_or(0.0, |s| s.x1)
+    }
+
+    pub fn text(&self) -> String {
+        self.segments.iter().map(|s| s.text.as_str()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The lines of a page, in the order of reading.
+pub(super) fn of(glyphs: Vec<Glyph>, page_height: f64) -> Vec<Line> {
+    let mut rows: Vec<Vec<Glyph>> = Vec::new();
+    for glyph in glyphs {
+        match rows.last_mut() {
+            Some(row) if continues(row, &glyph) => row.push(glyph),
+            _ => rows.push(vec![glyph]),
+        }
+    }
+    rows.retain(|row| row.iter().any(|g| g.text.chars().any(|c| !c.is_whitespace() && !c.is_control())));
+    let mut lines: Vec<Line> = rows.into_iter().filter_map(|row| line(row, page_height)).collect();
+    // Pages whose text was drawn in no order are read from top to bottom.
+    let upward = lines.windows(2).filter(|pair| pair[1].y < pair[0].y - pair[0].size).count();
+    if lines.len() > 8 && upward * 4 > lines.len() {
+        lines.sort_by(|a, b| a.y.total_cmp(&b.y).then(a.x0().total_cmp(&b.x0())));
+        lines = joined(lines);
+    }
+    lines
+}
+
+/// True where a letter goes on with the row: on its baseline, behind its last letter.
+fn continues(row: &[Glyph], glyph: &Glyph) -> bool {
+    let Some(last) = row.last() else { return false };
+    let size = last.size.max(glyph.size);
+    // Raised and lowered letters are smaller.
+    let reach = if (last.size - glyph.size).abs() > 0.1 * size { 0.6 } else { SAME_LINE };
+    (glyph.y - last.y).abs() < reach * size && glyph.x > last.x - 0.6 * size
+}
+
+/// Lines on one baseline that were drawn apart become one.
+fn joined(lines: Vec<Line>) -> Vec<Line> {
+    let mut out: Vec<Line> = Vec::new();
+    for line in lines {
+        match out.last_mut() {
+            Some(last) if (last.y - line.y).abs() < SAME_LINE * last.size && line.x0() >= last.x1() => {
+                last.segments.extend(line.segments);
+                last.grid.push(' ');
+                last.grid.push_str(&line.grid);
+                last.is_surely_code &= line.is_surely_code;
+                last.pitch = last.pitch.filter(|pitch| line.pitch.is_some_and(|other| (other - pitch).abs() < 0.01));
+            }
+            _ => out.push(line),
+        }
+    }
+    out
+}
+
+fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
+    // Bold type is at times drawn by drawing twice.
+    row.dedup_by(|b, a| a.text == b.text && (a.x - b.x).abs() < 0.12 * a.size && (a.y - b.y).abs() < 0.12 * a.size);
+    let visible = |g: &&Glyph| g.text.chars().any(|c| !c.is_whitespace() && !c.is_control());
+    let first = row.iter().find(visible)?.clone();
+    let size = median(row.iter().filter(visible).map(|g| g.size));
+    let pitch = row.iter().filter(visible).all(|g| (g.advance - first.advance).abs() < 0.005).then_some(first.advance);
+    let letters: std::collections::BTreeSet<&str> =
+        row.iter().map(|g| g.text.as_str()).filter(|t| t.chars().all(char::is_alphabetic)).collect();
+    let is_surely_code = pitch.is_some() && letters.len() >= 4;
+    let mut segments: Vec<Segment> = Vec::new();
+    for glyph in &row {
+        let text = glyph.text.replace(|c: char| c.is_control(), "");
+        if text.trim().is_empty() {
+            if let Some(last) = segments.last_mut().filter(|last| !last.text.ends_with(' ')) {
+                last.text.push(' ');
+            }
+            continue;
+        }
+        match segments.last_mut() {
+            Some(last) if glyph.x - last.x1 < PART * size => {
+                if glyph.x - last.x1 > SPACE * size && !last.text.ends_with(' ') {
+                    last.text.push(' ');
+                }
+                last.text.push_str(&text);
+                last.x1 = last.x1.max(glyph.x + glyph.width);
+            }
+            _ => segments.push(Segment { x0: glyph.x, x1: glyph.x + glyph.width, text }),
+        }
+    }
+    segments.iter_mut().for_each(|s| s.text = s.text.trim().to_string());
+    segments.retain(|s| !s.text.is_empty());
+    let cell = f64::from(first.advance) * size;
+    let mut grid = String::new();
+    if pitch.is_some() && cell > 0.0 {
+        let mut column = 0usize;
+        for glyph in row.iter().filter(visible) {
+            let at = (((glyph.x - first.x) / cell).round().max(0.0) as usize).min(2000);
+            if at > column {
+                grid.push_str(&" ".repeat(at - column));
+                column = at;
+            }
+            grid.push_str(&glyph.text);
+            column += 1;
+        }
+    }
+    let height_share = if page_height > 0.0 { first.y / page_height } else { 0.5 };
+    Some(Line { y: first.y, size, segments, pitch, is_surely_code, grid, height_share })
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Letters of a text at a place, all `advance` sizes wide.
+    pub fn typed(text: &str, x: f64, y: f64, size: f64, advance: f32) -> Vec<Glyph> {
+        let width = f64::from(advance) * size;
+        let glyph =
+            |(at, c): (usize, char)| Glyph { x: x + at as f64 * width, y, size, width, advance, text: c.into() };
+        text.chars().enumerate().filter(|(_, c)| *c != ' ').map(glyph).collect()
+    }
+
+    #[test]
+    fn letters_become_words_lines_and_cells() {
+        let mut glyphs = typed("two words", 10.0, 20.0, 10.0, 0.5);
+        glyphs.extend(typed("far", 200.0, 20.0, 10.0, 0.5));
+        glyphs.extend(typed("below", 10.0, 34.0, 10.0, 0.5));
+        let lines = of(glyphs, 800.0);
+        let cells: Vec<&str> = lines[0].segments.iter().map(|s| s.text.as_str()).collect();
+        assert_eq!(cells, ["two words", "far"]);
+        assert_eq!(lines[1].text(), "below");
+    }
+
+    #[test]
+    fn a_line_of_code_keeps_its_columns() {
+        let lines = of(typed("if x:   return_y", 10.0, 20.0, 10.0, 0.6), 800.0);
+        assert_eq!(lines[0].grid, "if x:   return_y");
+        assert!(lines[0].is_surely_code);
+    }
+}

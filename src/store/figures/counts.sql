@@ -1,0 +1,20 @@
+SELECT row_key,
+       COUNT(*)                                                        AS conversations,
+       COUNT(*) FILTER (WHERE subject = 'request') AS real,
+       COUNT(*) FILTER (WHERE outcome = 'confirmed') AS confirmed,
+       COUNT(*) FILTER (WHERE outcome = 'assumed') AS assumed,
+       COUNT(*) FILTER (WHERE outcome = 'unresolved') AS unresolved,
+       COUNT(*) FILTER (WHERE outcome = 'open') AS still_open,
+       COUNT(*) FILTER (WHERE outcome = 'person') AS person,
+       COUNT(*) FILTER (WHERE subject = 'filtered') AS filtered,
+       COUNT(*) FILTER (WHERE subject = 'wrong_company') AS wrong_company,
+       COUNT(*) FILTER (WHERE subject = 'off_topic') AS off_topic,
+       COUNT(*) FILTER (WHERE subject = 'courtesy') AS courtesy,
+       CAST(SUM(busy_ms) AS BIGINT)                                    AS busy_ms,
+       MIN(started_ms)                                                 AS first_ms,
+       -- one value a conversation, for medians
+       GROUP_CONCAT(CASE WHEN outcome IN ('confirmed', 'assumed') THEN turns END)  AS turns,
+       GROUP_CONCAT(first_token_ms)                                    AS first_token,
+       GROUP_CONCAT(full_answer_ms)                                    AS full_answer,
+       GROUP_CONCAT(CASE WHEN person_reply_ms >= 0 THEN person_reply_ms END)       AS person_reply
+  FROM picked GROUP BY row_key

@@ -1,0 +1,166 @@
+//! Which section of a page shows the code that is asked for.
+//!
+//! A page comes up by its opening or by a neighbouring step, while its code stands elsewhere ("Example", "2. Get the
+//! stage"). So all sections with code of the pages that were found are compared: by how well their page fits, by their
+//! own heading, and by what they say.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fit::{Candidate, Findings, has_code};
+use super::lexicon::{Lexicon, Sheet};
+use super::retrieve::Query;
+use super::{fences, text};
+use crate::kb::{Asset, Chunk, SourceKind};
+
+/// Pages are left out whose best section fits by this much less than the best page's.
+const FAR: f32 = 0.2;
+/// Most pages whose sections are compared.
+const PAGES: usize = 6;
+/// What a heading that only announces an example counts, beside one that the question covers in full.
+const ANNOUNCED: f32 = 0.7;
+/// The same for what stands before the first heading, where the question covers the page's title.
+const OPENING: f32 = 0.8;
+/// Sections of one page whose fits are closer than this are shown together.
+const TOGETHER: f32 = 0.05;
+/// Share of its page's fit that is assumed for a section which the search did not bring up.
+const UNSEEN: f32 = 0.8;
+
+/// Sections with code of the pages found, best first; only those in a language that is asked for where there are any.
+/// Their fits are made of the page's and their own.
+pub fn sections(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Vec<Candidate> {
+    let mut pages: Vec<(&str, &Candidate)> = Vec::new();
+    for candidate in &findings.articles {
+        if pages.iter().all(|(path, _)| *path != candidate.chunk.path) {
+            pages.push((&candidate.chunk.path, candidate));
+        }
+    }
+    let Some(best) = pages.first().map(|(_, c)| c.fit) else { return Vec::new() };
+    pages.retain(|(_, c)| best - c.fit <= FAR);
+    pages.truncate(PAGES);
+    let by_path: HashMap<&str, &Candidate> = pages.into_iter().collect();
+    let found = lexicon.pages.iter().filter(|c| has_code(c));
+    let mut sections: Vec<Candidate> = found
+        .filter_map(|chunk| {
+            let page = *by_path.get(chunk.path.as_str())?;
+            let own = findings.articles.iter().find(|c| c.chunk.id == chunk.id);
+            let fit = fit(query, page, own, lexicon.sheet(&chunk.id)?, lexicon);
+            Some(Candidate { chunk: chunk.clone(), fit, ..own.unwrap_or(page).clone() })
+        })
+        .collect();
+    let shows = |c: &Candidate| !fences::families(&c.chunk).is_disjoint(&query.code_in);
+    if sections.iter().any(shows) {
+        sections.retain(shows);
+    }
+    sections.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+    sections
+}
+
+/// The best section, together with the next best of its page where they fit about equally: neighbouring steps have
+/// much the same words, and showing both costs less than showing the wrong one.
+pub fn together(best: &Candidate, others: &[&Candidate]) -> Candidate {
+    let article = best.chunk.kind == SourceKind::Article;
+    let near = |c: &&&Candidate| {
+        c.chunk.id != best.chunk.id && c.chunk.path == best.chunk.path && best.fit - c.fit <= TOGETHER
+    };
+    let Some(next) = others.iter().find(near).filter(|_| article) else { return best.clone() };
+    let (first, second) = match best.chunk.line <= next.chunk.line {
+        true => (&best.chunk, &next.chunk),
+        false => (&next.chunk, &best.chunk),
+    };
+    let mut chunk = (**first).clone();
+    let (text, assets) = renumbered(second, chunk.assets.len());
+    let heading = second.headings.last().map(|h| format!("**{h}**\n\n")).unwrap_or_default();
+    chunk.text = format!("{}\n\n{heading}{text}", chunk.text.trim_end());
+    chunk.assets.extend(assets);
+    chunk.id = best.chunk.id.clone();
+    Candidate { chunk: Arc::new(chunk), ..best.clone() }
+}
+
+/// A chunk's text and assets with numbers from `from + 1` on.
+fn renumbered(chunk: &Chunk, from: usize) -> (String, Vec<Asset>) {
+    let mut text = chunk.text.clone();
+    let mut assets = chunk.assets.clone();
+    for (at, asset) in assets.iter_mut().enumerate() {
+        let (kind, n) = match asset {
+            Asset::Code { n, .. } => ("code", n),
+            Asset::Image { n, .. } => ("image", n),
+            Asset::Link { n, .. } => ("link", n),
+            Asset::Table { n, .. } => ("table", n),
+        };
+        let new = from + at + 1;
+        // Two steps, so that a new number never meets an old one that is still to be renumbered.
+        text = text.replace(&format!("[[{kind}:{n}]]"), &format!("[[\u{1}{kind}:{new}]]"));
+        *n = new;
+    }
+    (text.replace('\u{1}', ""), assets)
+}
+
+fn fit(query: &Query, page: &Candidate, own: Option<&Candidate>, sheet: &Sheet, lexicon: &Lexicon) -> f32 {
+    let said = query.terms.share(&query.terms.parts_in(&sheet.all));
+    let answered = query.terms.share_of_other(&sheet.head, lexicon);
+    let heading = match sheet.own_head.is_empty() {
+        true => OPENING * answered,
+        false if announces(&sheet.own_head) => ANNOUNCED,
+        false => query.terms.share_of_other(&sheet.own_head, lexicon),
+    };
+    let own = own.map_or(page.fit * UNSEEN, |c| c.fit);
+    (0.3 * page.fit + 0.2 * own + 0.1 * said + 0.1 * answered + 0.3 * heading).clamp(0.0, 1.0)
+}
+
+/// True for headings like "Example", "Full code sample", «Пример кода».
+fn announces(heading: &[String]) -> bool {
+    const WORDS: &str = "example examples code sample samples snippet listing full complete usage пример примеры код кода листинг полный использование использования";
+    let known: Vec<String> = text::stems(WORDS);
+    heading.iter().all(|stem| known.contains(stem))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn section(id: &str, line: usize, code: &str, fit: f32) -> Candidate {
+        let chunk = Chunk {
+            id: id.into(),
+            kind: SourceKind::Article,
+            path: "articles/en/a.md".into(),
+            line,
+            title: "A".into(),
+            headings: vec![id.into()],
+            text: format!("Do {id}.\n\n[[code:1]]"),
+            assets: vec![Asset::Code { n: 1, language: "php".into(), text: code.into() }],
+            lang: "en".into(),
+            operator: None,
+            questions: vec![],
+            tags: vec![],
+        };
+        Candidate {
+            chunk: Arc::new(chunk),
+            fit,
+            doubts: vec![],
+            own_names: Default::default(),
+            cosine: None,
+            evidence: Default::default(),
+        }
+    }
+
+    #[test]
+    fn neighbouring_steps_that_fit_equally_are_shown_together_in_their_order() {
+        let (one, two, far) =
+            (section("one", 1, "a();", 0.7), section("two", 9, "b();", 0.72), section("x", 20, "", 0.4));
+        let shown = together(&two, &[&two, &one, &far]);
+        assert_eq!(shown.chunk.text, "Do one.\n\n[[code:1]]\n\n**two**\n\nDo two.\n\n[[code:2]]");
+        let code = |at: usize| matches!(&shown.chunk.assets[at], Asset::Code { n, text, .. } if *n == at + 1 && text == ["a();", "b();"][at]);
+        assert!(code(0) && code(1) && shown.chunk.id == "two");
+        assert_eq!(together(&two, &[&two, &far]).chunk.text, two.chunk.text);
+    }
+
+    #[test]
+    fn a_heading_that_announces_an_example_is_known_in_both_languages() {
+        for heading in ["Example", "Full code sample", "Пример кода", "Примеры использования"]
+        {
+            assert!(announces(&text::stems(heading)), "{heading}");
+        }
+        assert!(!announces(&text::stems("Example of a refund")));
+    }
+}
