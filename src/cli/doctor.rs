@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use super::catalog::{self, Catalog};
-use super::{models, show};
+use super::{memory, models, show};
 use crate::api::ModelFile;
 use crate::config::Settings;
 use crate::kb::{Pack, pack};
@@ -17,6 +17,9 @@ pub struct DoctorArgs {
     /// Do not compute the SHA-256 of model files (quick)
     #[arg(long)]
     quick: bool,
+    /// Also load everything, and say what the resident memory is made of
+    #[arg(long)]
+    memory: bool,
 }
 
 /// How a finding stands.
@@ -49,20 +52,20 @@ fn fail(what: &'static str, text: impl Into<String>) -> Finding {
 
 pub fn run(settings: anyhow::Result<Settings>, args: &DoctorArgs) -> ExitCode {
     let mut findings = vec![processor(), threads()];
-    match settings {
+    match &settings {
         Err(error) => findings.push(fail("settings", format!("{error:#}"))),
         Ok(settings) => {
             findings.push(ok("settings", "valid"));
-            findings.push(memory(&settings));
+            findings.push(room(settings));
             findings.push(gpu(&settings.engine.device));
-            findings.push(model(&settings, "chat model", catalog::resolve_chat(&settings.models), args.quick));
-            findings.push(model(&settings, "embed model", catalog::resolve_embed(&settings.models), args.quick));
-            findings.push(knowledge(&settings));
+            findings.push(model(settings, "chat model", catalog::resolve_chat(&settings.models), args.quick));
+            findings.push(model(settings, "embed model", catalog::resolve_embed(&settings.models), args.quick));
+            findings.push(knowledge(settings));
             findings.push(state_dir(&settings.store.state_dir));
             findings.push(disk(&settings.store.state_dir));
-            findings.push(index(&settings));
-            findings.push(port(&settings));
-            findings.push(keys(&settings));
+            findings.push(index(settings));
+            findings.push(port(settings));
+            findings.push(keys(settings));
         }
     }
     for finding in &findings {
@@ -76,6 +79,12 @@ pub fn run(settings: anyhow::Result<Settings>, args: &DoctorArgs) -> ExitCode {
     let failed = findings.iter().filter(|finding| finding.state == State::Fail).count();
     let warned = findings.iter().filter(|finding| finding.state == State::Warn).count();
     println!("\n{}, {}", show::count(failed, "fault"), show::count(warned, "warning"));
+    if let (true, Ok(settings)) = (args.memory, &settings)
+        && let Err(error) = memory::print(settings)
+    {
+        eprintln!("firstline: {error:#}");
+        return ExitCode::FAILURE;
+    }
     if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -120,7 +129,7 @@ fn threads() -> Finding {
     }
 }
 
-fn memory(settings: &Settings) -> Finding {
+fn room(settings: &Settings) -> Finding {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let kib = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));

@@ -27,6 +27,7 @@ mod index;
 mod init;
 mod kb;
 mod learn;
+mod memory;
 mod models;
 mod serve;
 mod show;

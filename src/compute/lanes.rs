@@ -4,6 +4,8 @@
 //! instruction set and calls the widest that this CPU has. The plain `f32` (one lane) is the scalar twin that tests
 //! compare with, and what machines without AVX2 run.
 
+use std::sync::OnceLock;
+
 use half::f16;
 
 /// A vector of `N` `f32` lanes.
@@ -273,6 +275,14 @@ pub(super) mod x86 {
     }
 }
 
+/// The instruction set that `FIRSTLINE_ISA` names (`scalar`, `avx2`, `avxvnni`, `avx512vnni`), in small letters: what
+/// kernels are held to at most, to see what a lesser CPU would do.
+pub(super) fn asked() -> Option<&'static str> {
+    static ASKED: OnceLock<Option<String>> = OnceLock::new();
+    let read = || std::env::var("FIRSTLINE_ISA").ok().map(|name| name.to_ascii_lowercase());
+    ASKED.get_or_init(read).as_deref().filter(|name| ["scalar", "avx2", "avxvnni", "avx512vnni"].contains(name))
+}
+
 /// The widest instruction set of this CPU that kernels are compiled for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Isa {
@@ -290,18 +300,22 @@ fn has_avx2() -> bool {
 }
 
 impl Isa {
-    /// What this CPU has.
+    /// The widest that this CPU has, or what [`asked`] for less leaves.
     pub(super) fn widest() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f") {
-                return Isa::Avx512;
+        static WIDEST: OnceLock<Isa> = OnceLock::new();
+        *WIDEST.get_or_init(|| {
+            #[cfg(target_arch = "x86_64")]
+            {
+                let most = asked().unwrap_or("avx512vnni");
+                if is_x86_feature_detected!("avx512f") && most == "avx512vnni" {
+                    return Isa::Avx512;
+                }
+                if has_avx2() && most != "scalar" {
+                    return Isa::Avx2;
+                }
             }
-            if has_avx2() {
-                return Isa::Avx2;
-            }
-        }
-        Isa::Scalar
+            Isa::Scalar
+        })
     }
 
     /// All that this CPU can run, for tests.

@@ -26,6 +26,9 @@ pub(super) enum Unit {
 impl Unit {
     /// The fastest of this CPU; `None` where bfloat16 would be slower than `f32`.
     pub(super) fn fastest() -> Option<Self> {
+        if crate::compute::lanes::asked().is_some_and(|isa| isa != "avx512vnni") {
+            return None;
+        }
         Self::all().into_iter().find(|unit| *unit != Self::Plain)
     }
 

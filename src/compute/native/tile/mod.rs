@@ -129,8 +129,8 @@ impl Isa {
         static BEST: std::sync::OnceLock<Isa> = std::sync::OnceLock::new();
         *BEST.get_or_init(|| {
             let all = Self::all();
-            let named = std::env::var("FIRSTLINE_ISA").ok();
-            let asked = named.and_then(|name| all.iter().find(|isa| format!("{isa:?}").eq_ignore_ascii_case(&name)));
+            let named = lanes::asked();
+            let asked = named.and_then(|name| all.iter().find(|isa| format!("{isa:?}").eq_ignore_ascii_case(name)));
             asked.or(all.last()).copied().unwrap_or(Isa::Scalar)
         })
     }
