@@ -86,6 +86,8 @@ const PAST: &str = "WITH RECURSIVE past (id, previous_id, depth) AS (
 impl Store {
     /// All that was said, oldest first.
     pub async fn timeline(&self, conversation: &str) -> Result<Vec<Said>, StoreError> {
+        // One view of the database: a message that is answered between two reads would be in neither.
+        let mut view = self.pool.begin().await?;
         let sql = format!(
             "{PAST} SELECT t.id, t.at_ms, t.total_ms, t.action, t.kind, t.reason, t.confidence, t.operator,
                     t.operator_version, t.sources, t.first_token_ms, COALESCE(x.customer, ''), COALESCE(x.answer, ''),
@@ -97,7 +99,7 @@ impl Store {
                LEFT JOIN staff s ON s.id = m.staff_id
               ORDER BY past.depth DESC"
         );
-        let turns = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conversation).bind(MOST).fetch_all(&self.pool).await?;
+        let turns = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(conversation).bind(MOST).fetch_all(&mut *view).await?;
         let mut said = Vec::new();
         for row in &turns {
             turn_said(row, &mut said)?;
@@ -108,7 +110,7 @@ impl Store {
         )
         .bind(conversation)
         .bind(MOST)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *view)
         .await?;
         for row in messages.iter().rev() {
             said.push(Said {
@@ -126,7 +128,7 @@ impl Store {
             "SELECT message_id, at_ms, text FROM inbound WHERE conversation_id = $1 AND turn_id IS NULL ORDER BY at_ms",
         )
         .bind(conversation)
-        .fetch_all(&self.pool)
+        .fetch_all(&mut *view)
         .await?;
         for row in &waiting {
             said.push(Said {
@@ -139,6 +141,7 @@ impl Store {
                 turn: None,
             });
         }
+        view.commit().await?;
         said.sort_by_key(|said| said.at_ms);
         Ok(said)
     }

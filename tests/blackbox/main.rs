@@ -20,6 +20,7 @@ mod frameworks;
 mod hub;
 mod kb_files;
 mod keys;
+mod knowledge;
 mod lifecycle;
 mod listen;
 mod page;

@@ -12,7 +12,7 @@ import pydantic
 if len(sys.argv) != 5 or "--help" in sys.argv:
     sys.exit(__doc__)
 BASE, CHAT, EMBED, WHICH = sys.argv[1:]
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 
 
 class Order(pydantic.BaseModel):

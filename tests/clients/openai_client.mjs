@@ -32,7 +32,7 @@ const cases = {
   },
   async stream() {
     const stream = await client.chat.completions.create({
-      model: chat, messages: user("What is the capital of France?"), temperature: 0, max_tokens: 12, stream: true,
+      model: chat, messages: user("Name the capital of France."), temperature: 0, max_tokens: 12, stream: true,
       stream_options: { include_usage: true },
     });
     let text = "", usage;
@@ -73,7 +73,7 @@ const cases = {
   },
   async responses() {
     const first = await client.responses.create({
-      model: chat, input: "What is the capital of France?", temperature: 0, max_output_tokens: 12,
+      model: chat, input: "Name the capital of France.", temperature: 0, max_output_tokens: 12,
     });
     assert.match(first.output_text, /Paris/);
     const names = [];

@@ -178,7 +178,7 @@ def text_completions():
 
 
 def responses():
-    first = client.responses.create(model=CHAT, input="What is the capital of France?", instructions="Be brief.",
+    first = client.responses.create(model=CHAT, input="Name the capital of France.", instructions="Be brief.",
                                     temperature=0, max_output_tokens=40)
     assert "Paris" in first.output_text and first.usage.output_tokens > 0, first
     assert client.responses.retrieve(first.id).output_text == first.output_text

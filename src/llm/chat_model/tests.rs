@@ -146,11 +146,16 @@ async fn greedy_answers_are_the_same_alone_together_chunked_cached_and_preempted
     one_by_one(&model, "with a 16-token prefill chunk", &alone).await;
     drop(model);
 
-    let model = load(|settings| settings.kv_mib = 40);
-    all_at_once(&model, "after a preemption", LONG, &alone).await;
-    let stats = model.stats();
-    println!("{} preemptions in {} blocks", stats.preemptions, stats.kv_blocks);
-    assert!(stats.preemptions > 0, "{stats:?}");
+    // How many sequences stand in the cache when one of them outgrows it depends on how fast they were read.
+    let mut preemptions = 0;
+    for kv_mib in [40, 34, 28] {
+        let model = load(|settings| settings.kv_mib = kv_mib);
+        all_at_once(&model, "after a preemption", LONG, &alone).await;
+        let stats = model.stats();
+        println!("{} preemptions in {} blocks", stats.preemptions, stats.kv_blocks);
+        preemptions += stats.preemptions;
+    }
+    assert!(preemptions > 0);
 }
 
 #[tokio::test]
