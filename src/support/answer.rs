@@ -1,5 +1,6 @@
 //! The mode of an answer, chosen by how well the finds fit.
 
+use super::boilerplate::Boilerplate;
 use super::fences;
 use super::fit::{Candidate, Findings, has_code, has_image};
 use super::fragment;
@@ -202,17 +203,18 @@ fn is_list(text: &str) -> bool {
 /// The part of a chunk's text that answers: whole where it is short, else the blocks around the best one.
 pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize) -> String {
     let text = wanted_code(chunk, query);
-    let text = text.trim();
-    if text.chars().count() <= max_chars {
-        return text.to_string();
-    }
-    let blocks = blocks(text);
     let score = |block: &str| {
         let stems = text::content_stems(block);
         let hay = stems.iter().map(|s| s.as_str()).collect();
         let code = if query.intent.code && block.contains("[[code:") { 0.5 } else { 0.0 };
         text::coverage(&query.stems, &hay, |s| lexicon.rarity(s)) + code
     };
+    let text = own_words(&text, &lexicon.boilerplate, score);
+    let text = text.trim();
+    if text.chars().count() <= max_chars {
+        return text.to_string();
+    }
+    let blocks = blocks(text);
     let scores: Vec<f32> = blocks.iter().map(|b| score(b)).collect();
     let best = (0..blocks.len()).max_by(|&a, &b| scores[a].total_cmp(&scores[b]).then(b.cmp(&a))).unwrap_or(0);
     let (mut from, mut to) = (best, best + 1);
@@ -230,6 +232,16 @@ pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize
         from -= 1;
     }
     blocks[from..to].join("\n\n")
+}
+
+/// A text without the paragraphs that many pages share, unless one of them is what was asked for, or all there is.
+fn own_words(text: &str, boilerplate: &Boilerplate, score: impl Fn(&str) -> f32) -> String {
+    let (shared, own): (Vec<&str>, Vec<&str>) = blocks(text).into_iter().partition(|b| boilerplate.holds(b));
+    let best = |blocks: &[&str]| blocks.iter().map(|b| score(b)).fold(0.0, f32::max);
+    if shared.is_empty() || own.is_empty() || best(&shared) > best(&own) {
+        return text.to_string();
+    }
+    own.join("\n\n")
 }
 
 /// A chunk's text; where it shows the same in several languages and the query names one, only that one's code.

@@ -77,9 +77,15 @@ pub fn markdown(asset: &Asset, public_url: &str) -> String {
             format!("{fence}{language}\n{text}{end}{fence}")
         }
         Asset::Image { path, alt, .. } => format!("![{alt}]({})", absolute(path, public_url)),
+        Asset::Link { text, target, .. } if leads_outside(target) => text.clone(),
         Asset::Link { text, target, .. } => format!("[{text}]({})", absolute(target, public_url)),
         Asset::Table { text, .. } => text.clone(),
     }
+}
+
+/// A link to a page beside the folder that became the pack: nobody can follow it from here.
+fn leads_outside(target: &str) -> bool {
+    target.trim_start_matches("./").trim_start_matches('/').starts_with("../")
 }
 
 /// A path inside the pack as the URL under which the server gives it out; absolute URLs stay.
@@ -243,6 +249,13 @@ mod tests {
             questions: vec![],
             tags: vec![],
         }
+    }
+
+    #[test]
+    fn a_link_that_leads_out_of_the_pack_is_its_words() {
+        let link = |target: &str| markdown(&Asset::Link { n: 1, text: "a".into(), target: target.into() }, "http://h");
+        assert_eq!((link("../../b.md").as_str(), link("/../b.md").as_str()), ("a", "a"));
+        assert_eq!(link("articles/b.md"), "[a](http://h/kb/articles/b.md)");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::boilerplate::Boilerplate;
 use super::postings::Postings;
 use super::spelling::Speller;
 use super::{fences, sound, text};
@@ -27,6 +28,8 @@ pub struct Lexicon {
     sounds: HashMap<String, String>,
     /// Names that stand in a title, a heading or a question: what pages are about.
     subjects: HashSet<String>,
+    /// Paragraphs that many pages share.
+    pub boilerplate: Boilerplate,
     /// By chunk id.
     sheets: HashMap<String, Sheet>,
     pub questions: Vec<Question>,
@@ -77,7 +80,7 @@ pub struct Place {
 impl Lexicon {
     /// Reads a snapshot's chunks and pack.
     pub fn build(chunks: &[Arc<Chunk>], pack: &Pack) -> Self {
-        let mut lexicon = Self { chunks: chunks.len(), ..Self::default() };
+        let mut lexicon = Self { chunks: chunks.len(), boilerplate: Boilerplate::of(chunks), ..Self::default() };
         let mut capital: HashMap<String, (usize, usize, String)> = HashMap::new();
         for chunk in chunks {
             let all = readable(chunk);
@@ -326,6 +329,11 @@ fn count_capitals(all: &str, counts: &mut HashMap<String, (usize, usize, String)
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+
+    pub(crate) fn article(path: &str, text: &str) -> Arc<Chunk> {
+        let chunk = faq(path, "en", &[path], text);
+        Arc::new(Chunk { kind: SourceKind::Article, path: path.into(), questions: vec![], ..(*chunk).clone() })
+    }
 
     pub(crate) fn faq(id: &str, lang: &str, questions: &[&str], answer: &str) -> Arc<Chunk> {
         Arc::new(Chunk {

@@ -27,6 +27,7 @@ use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 pub mod actions;
 pub mod answer;
 pub mod attack;
+mod boilerplate;
 pub mod check;
 pub mod conversation;
 mod decide;
