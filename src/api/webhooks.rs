@@ -106,6 +106,7 @@ async fn relay_all(state: AppState, endpoints: Vec<Endpoint>) {
         match relay_some(loaded, &endpoints, std::mem::take(&mut first)).await {
             Ok(true) => continue,
             Ok(false) => {}
+            Err(_) if state.is_stopping() => return,
             Err(error) => tracing::error!(%error, "webhooks cannot be prepared; trying again"),
         }
         let _ = tokio::time::timeout(LOOK, changed.changed()).await;

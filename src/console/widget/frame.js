@@ -207,6 +207,8 @@ $("composer").addEventListener("submit", (event) => {
   grow();
   write(text);
 });
+// From here on what is typed is sent; before, it would have been lost.
+box.disabled = false;
 $("person").addEventListener("click", () => { write(words.personWish); box.focus(); });
 $("close").addEventListener("click", () => tell("close"));
 document.addEventListener("keydown", (event) => { if (event.key === "Escape") tell("close"); });
