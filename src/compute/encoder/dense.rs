@@ -10,7 +10,7 @@ use crate::compute::parallel::{SharedOut, for_each_index};
 
 /// How weights are held and multiplied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Precision {
+pub enum Precision {
     F32,
     /// Where this CPU has AMX.
     Bf16,
@@ -20,12 +20,12 @@ pub(crate) enum Precision {
 
 impl Precision {
     /// This, or `f32` where the CPU has no unit for it.
-    pub(crate) fn available(self) -> Self {
+    pub fn available(self) -> Self {
         if Unit::of(self).is_some() { self } else { Self::F32 }
     }
 
     /// What this CPU multiplies fastest.
-    pub(crate) fn fastest() -> Self {
+    pub fn fastest() -> Self {
         match Unit::fastest() {
             None => Self::F32,
             Some(Unit::Bf16(_)) => Self::Bf16,
@@ -65,13 +65,13 @@ impl Unit {
 
 /// What is done to a product before it is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub enum Then {
     Nothing,
     Gelu,
 }
 
 /// A weight matrix with its bias.
-pub(crate) struct Dense {
+pub struct Dense {
     weights: Weights,
     /// Filled up with zeros to whole panels.
     bias: Vec<f32>,
@@ -96,7 +96,7 @@ impl Dense {
     }
 
     /// Packs `weights[outputs][inputs]` in a precision that is [`Precision::available`].
-    pub(crate) fn pack(precision: Precision, inputs: usize, weights: &[f32], bias: &[f32]) -> Self {
+    pub fn pack(precision: Precision, inputs: usize, weights: &[f32], bias: &[f32]) -> Self {
         Self::pack_for(Unit::of(precision), inputs, weights, bias)
     }
 
@@ -123,7 +123,7 @@ impl Dense {
     }
 
     /// `out = then(x · Wᵀ + bias)`, to be read by the next product or attention.
-    pub(crate) fn product(&self, x: &mut Operand, then: Then, out: &mut Operand) {
+    pub fn product(&self, x: &mut Operand, then: Then, out: &mut Operand) {
         if let Weights::Bf16(_) = self.weights {
             out.shape(Precision::Bf16, x.rows(), self.outputs);
             let out = out.shared();
@@ -134,7 +134,7 @@ impl Dense {
     }
 
     /// `out[rows][outputs] = x · Wᵀ + bias`, plain.
-    pub(crate) fn product_plain(&self, x: &mut Operand, out: &mut [f32]) {
+    pub fn product_plain(&self, x: &mut Operand, out: &mut [f32]) {
         self.multiply(x, Then::Nothing, Out::Plain(&SharedOut::new(out)));
     }
 

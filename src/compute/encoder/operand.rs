@@ -37,7 +37,7 @@ enum Form {
 
 /// A matrix of activations; its memory is kept from one use to the next.
 #[derive(Default)]
-pub(crate) struct Operand {
+pub struct Operand {
     plain: Vec<f32>,
     /// The numbers where they are not plain.
     lines: Vec<Line>,
@@ -50,7 +50,7 @@ pub(crate) struct Operand {
 
 impl Operand {
     /// Makes it a matrix of `rows` rows of `width` numbers, whatever they are, for a product or attention to write.
-    pub(crate) fn shape(&mut self, precision: Precision, rows: usize, width: usize) {
+    pub fn shape(&mut self, precision: Precision, rows: usize, width: usize) {
         (self.rows, self.width) = (rows, width);
         match precision {
             Precision::F32 | Precision::Int16 => {
@@ -71,7 +71,7 @@ impl Operand {
     }
 
     /// Takes over `x`, whole rows of `width` numbers, to be read by a product.
-    pub(crate) fn take(&mut self, precision: Precision, x: &[f32], width: usize) {
+    pub fn take(&mut self, precision: Precision, x: &[f32], width: usize) {
         self.shape(precision, x.len() / width, width);
         match precision {
             Precision::F32 => self.plain.copy_from_slice(x),
