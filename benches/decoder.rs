@@ -25,6 +25,9 @@ struct Options {
     /// As the setting engine.weights
     #[arg(long)]
     weights: Option<String>,
+    /// As the setting engine.kv
+    #[arg(long)]
+    kv: Option<String>,
     /// Threads of the compute room [default: the machine's]
     #[arg(long)]
     threads: Option<usize>,
@@ -70,6 +73,7 @@ impl Options {
     fn settings(&self) -> EngineSettings {
         let mut settings = EngineSettings::default();
         self.backend.iter().for_each(|backend| settings.backend.clone_from(backend));
+        self.kv.iter().for_each(|kv| settings.kv.clone_from(kv));
         self.weights.iter().for_each(|weights| settings.weights.clone_from(weights));
         // KV memory is taken as it is written to: the limit must only be large enough.
         settings.kv_mib = settings.kv_mib.max(8192);
