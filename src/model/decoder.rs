@@ -129,9 +129,7 @@ fn kv_precision(name: &str, exact: bool) -> Result<KvPrecision, ModelError> {
         "auto" | "q8" => Ok(KvPrecision::Bytes),
         "f16" => Ok(KvPrecision::Half),
         "f32" => Ok(KvPrecision::Single),
-        other => {
-            Err(ModelError::Compute(format!("engine.kv is `{other}`; it can be `auto`, `q8`, `f16` or `f32`")))
-        }
+        other => Err(ModelError::Compute(format!("engine.kv is `{other}`; it can be `auto`, `q8`, `f16` or `f32`"))),
     }
 }
 

@@ -119,8 +119,7 @@ impl Job<'_> {
     fn run(&self, first: usize, chunk: usize) -> Range<usize> {
         let blocks = self.blocks(&self.tokens[first], chunk);
         let same = |token: &Seen| {
-            token.span == self.tokens[first].span
-                || blocks.len() == CHUNK_BLOCKS && self.blocks(token, chunk) == blocks
+            token.span == self.tokens[first].span || blocks.len() == CHUNK_BLOCKS && self.blocks(token, chunk) == blocks
         };
         first..first + self.tokens[first..].iter().take_while(|token| same(token)).count()
     }

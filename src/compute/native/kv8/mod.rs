@@ -321,14 +321,7 @@ impl Head {
 /// # Safety
 /// The CPU must have `T`'s instruction set (see [`Tile`]); `head` fits.
 #[inline(always)]
-unsafe fn put_token<T: Tile>(
-    layout: Layout,
-    slot: usize,
-    key: &[f32],
-    value: &[f32],
-    head: &mut Head,
-    to: &mut [u8],
-) {
+unsafe fn put_token<T: Tile>(layout: Layout, slot: usize, key: &[f32], value: &[f32], head: &mut Head, to: &mut [u8]) {
     let (keys, rest) = to.split_at_mut(layout.key_scales());
     let (key_scales, rest) = rest.split_at_mut(BLOCK_TOKENS * size_of::<f32>());
     let (values, value_scales) = rest.split_at_mut(layout.padded * BLOCK_TOKENS);

@@ -171,7 +171,11 @@ fn sequences_that_share_a_prefix_decode_together_to_the_bits_they_give_alone() {
         let last: Vec<_> = sequences.iter().map(|s| (s, s.tokens - 1, s.tokens)).collect();
         assert!(fixture.step(isa, &last) == alone, "{isa:?} {attention:?}");
         let plan = Plan {
-            spans: sequences.iter().enumerate().map(|(i, s)| Span { rows: i..i + 1, start: s.tokens - 1, blocks: &s.blocks }).collect(),
+            spans: sequences
+                .iter()
+                .enumerate()
+                .map(|(i, s)| Span { rows: i..i + 1, start: s.tokens - 1, blocks: &s.blocks })
+                .collect(),
             rope: fixture.rope.rows(0..8),
             rows: 8,
         };
