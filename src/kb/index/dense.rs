@@ -1,12 +1,12 @@
-//! The dense leg: vectors in a usearch graph (half precision, cosine), mapped from disk.
+//! The dense leg: vectors in a usearch graph (unit length, half precision), mapped from disk.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use parking_lot::Mutex;
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
-use crate::compute::for_each_index;
+use crate::compute::{distance_of_units, for_each_index};
 use crate::kb::KbError;
 
 /// Vectors linked between two reports of progress: some ten milliseconds' work, so that the pool is soon free for others.
@@ -48,13 +48,14 @@ impl Dense {
         vectors: &[(VectorKey, Vec<f32>)],
         progress: &mut dyn FnMut(usize),
     ) -> Result<(), KbError> {
-        let index = new_index(dimensions)?;
+        let mut index = new_index(dimensions)?;
+        set_distance(&mut index, dimensions)?;
         index.reserve_capacity_and_threads(vectors.len().max(1), SEARCHERS).map_err(failed)?;
         let failure = Mutex::new(None);
         for (round, part) in vectors.chunks(LINKED_TOGETHER).enumerate() {
             for_each_index(part.len(), |at| {
                 let (key, vector) = &part[at];
-                if let Err(error) = index.add(key.packed(), vector) {
+                if let Err(error) = index.add(key.packed(), &unit(vector)) {
                     failure.lock().get_or_insert(error);
                 }
             });
@@ -68,8 +69,9 @@ impl Dense {
 
     /// Maps the file. `slots`: how many vectors each chunk has.
     pub fn open(path: &Path, dimensions: usize, keys: impl Iterator<Item = VectorKey>) -> Result<Self, KbError> {
-        let index = new_index(dimensions)?;
+        let mut index = new_index(dimensions)?;
         index.view(&utf8(path)?).map_err(failed)?;
+        set_distance(&mut index, dimensions)?;
         index.reserve_capacity_and_threads(index.size(), SEARCHERS).map_err(failed)?;
         let mut slots: HashMap<u32, u16> = HashMap::new();
         for key in keys {
@@ -94,11 +96,12 @@ impl Dense {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        let query = unit(query);
         let filter = |key: u64| allowed(VectorKey::unpacked(key).chunk);
         // usearch refuses a search while all its searchers are taken; they are free again within a millisecond.
         let mut tries = 0;
         let matches = loop {
-            match self.index.filtered_search(query, limit, filter) {
+            match self.index.filtered_search(&query, limit, filter) {
                 Ok(matches) => break matches,
                 Err(_) if tries < 50 => {
                     tries += 1;
@@ -115,8 +118,8 @@ impl Dense {
     pub fn recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<f32, KbError> {
         let (mut found, mut all) = (0, 0);
         for query in queries {
-            let exact = self.index.exact_search(query, limit).map_err(failed)?;
             let graph = self.search(query, limit, |_| true)?;
+            let exact = self.index.exact_search(&unit(query), limit).map_err(failed)?;
             let has = |key: &u64| graph.iter().any(|(found, _)| found.packed() == *key);
             found += exact.keys.iter().filter(|key| has(key)).count();
             all += exact.keys.len();
@@ -153,7 +156,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 fn new_index(dimensions: usize) -> Result<Index, KbError> {
     Index::new(&IndexOptions {
         dimensions,
-        metric: MetricKind::Cos,
+        metric: MetricKind::IP,
         quantization: ScalarKind::F16,
         connectivity: 16,
         expansion_add: 128,
@@ -161,6 +164,22 @@ fn new_index(dimensions: usize) -> Result<Index, KbError> {
         multi: false,
     })
     .map_err(failed)
+}
+
+/// Measures distances with our own kernel. Reading a file brings usearch's own back, so this comes after it.
+fn set_distance(index: &mut Index, dimensions: usize) -> Result<(), KbError> {
+    if index.dimensions() != dimensions {
+        let reason = format!("the file of vectors has {} dimensions, expected {dimensions}", index.dimensions());
+        return Err(KbError::Index(reason));
+    }
+    usearch::f16::change_metric(index, distance_of_units(dimensions)).map_err(failed)
+}
+
+/// The vector at length 1; zeros stay zeros.
+fn unit(vector: &[f32]) -> Vec<f32> {
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let share = if length > 0.0 { 1.0 / length } else { 0.0 };
+    vector.iter().map(|x| x * share).collect()
 }
 
 fn failed(e: impl std::fmt::Display) -> KbError {
