@@ -26,6 +26,7 @@
 mod backend;
 pub mod candle;
 pub(crate) mod encoder;
+mod experts;
 mod gate;
 mod lanes;
 pub mod limits;
@@ -38,7 +39,9 @@ mod parallel;
 mod rope;
 mod weights;
 
-pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
+pub use backend::{
+    Activation, Attend, AttentionShape, Backend, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
+};
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};
