@@ -58,6 +58,11 @@ impl Attend {
         Self { scale: 1.0 / (head_dim as f32).sqrt(), window: None, softcap: None }
     }
 
+    /// True where some positions up to the query's own are hidden, or scores are capped.
+    pub fn is_masked(&self) -> bool {
+        self.window.is_some() || self.softcap.is_some()
+    }
+
     /// The first position that a query at `position` sees.
     pub fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))
@@ -169,8 +174,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Allocates a KV pool. Memory may be taken only as blocks are first written.
     fn kv_pool(&self, shape: KvShape) -> Result<Self::Kv, ComputeError>;
 
-    /// Bytes of one number in a KV pool.
-    fn kv_number_bytes(&self) -> usize;
+    /// Bytes of one block of a KV pool, all layers, keys and values.
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize;
 
     /// Rows of the table, times `scale`. Tokens are within the table (the caller has checked).
     fn embed_rows(&self, table: &Self::Table, tokens: &[u32], scale: f32) -> Result<Self::Rows, ComputeError>;

@@ -28,6 +28,7 @@ pub mod candle;
 pub(crate) mod encoder;
 mod experts;
 mod gate;
+mod halves;
 mod lanes;
 pub mod limits;
 mod mapped;
@@ -42,6 +43,7 @@ mod weights;
 pub use backend::{
     Activation, Attend, AttentionShape, Backend, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
 };
+pub(crate) use halves::distance_of_units;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};

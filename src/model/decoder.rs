@@ -11,7 +11,7 @@ use super::layers::Weights;
 use super::spec::{ModelSpec, Scales};
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
-use crate::compute::native::NativeBackend;
+use crate::compute::native::{KvPrecision, NativeBackend};
 use crate::compute::{Backend, Format, KvShape, Plan, RopeRows, Span};
 use crate::config::EngineSettings;
 
@@ -39,7 +39,10 @@ impl Decoder {
     pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
-        let native = || NativeBackend::new(gguf.formats().all(|format| format == Format::F32));
+        let exact = gguf.formats().all(|format| format == Format::F32);
+        let masked = spec.layers.iter().any(|layer| layer.attend.is_masked());
+        let kv = kv_precision(&settings.kv, exact, masked)?;
+        let native = || NativeBackend::new(kv);
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
             "native" => {
@@ -73,7 +76,7 @@ impl Decoder {
     }
 
     fn on<B: Backend>(backend: B, gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
-        let kv_blocks = kv_blocks(&spec, settings, backend.kv_number_bytes())?;
+        let kv_blocks = kv_blocks(&spec, settings, &backend)?;
         let longest = match settings.context_tokens {
             0 => spec.context,
             wanted => wanted,
@@ -129,10 +132,28 @@ impl Decoder {
     }
 }
 
+/// What the setting `engine.kv` names; `exact` where all weights of the model are. `masked` models, whose layers have
+/// windows or caps, are not attended in whole numbers.
+fn kv_precision(name: &str, exact: bool, masked: bool) -> Result<KvPrecision, ModelError> {
+    match name {
+        "auto" if exact => Ok(KvPrecision::Single),
+        "auto" if masked => Ok(KvPrecision::Half),
+        "q8" if masked => Err(ModelError::Compute(
+            "engine.kv is `q8`, and this model's attention has windows or soft-caps, which need `f16` or `f32`; set \
+             engine.kv to `auto`"
+                .into(),
+        )),
+        "auto" | "q8" => Ok(KvPrecision::Bytes),
+        "f16" => Ok(KvPrecision::Half),
+        "f32" => Ok(KvPrecision::Single),
+        other => Err(ModelError::Compute(format!("engine.kv is `{other}`; it can be `auto`, `q8`, `f16` or `f32`"))),
+    }
+}
+
 /// How many blocks fit in the memory that the settings give.
-fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, number_bytes: usize) -> Result<usize, ModelError> {
+fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, backend: &impl Backend) -> Result<usize, ModelError> {
     let shape = KvShape { layers: spec.layers.len(), blocks: 1, attention: spec.attention };
-    let block_bytes = 2 * number_bytes * shape.block_len() * spec.layers.len();
+    let block_bytes = backend.kv_block_bytes(&shape);
     let fit = settings.kv_mib.saturating_mul(1 << 20) / block_bytes;
     let most = spec.context.div_ceil(BLOCK_TOKENS).saturating_mul(settings.max_running.max(1));
     match fit.min(most) {

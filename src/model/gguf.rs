@@ -198,6 +198,13 @@ impl Gguf {
         }
     }
 
+    /// The same file with another text in its metadata.
+    #[cfg(test)]
+    pub(super) fn with_text(mut self, key: &str, text: &str) -> Self {
+        self.metadata.insert(key.into(), Value::String(text.into()));
+        self
+    }
+
     /// Where a tensor's bytes lie in the file.
     #[cfg(test)]
     pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {
