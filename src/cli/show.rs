@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::kb::{IndexProgress, IndexReport, pack};
+use crate::kb::{IndexProgress, IndexReport, IndexStep, pack};
 
 /// `812 MiB`, `4.5 GiB`.
 pub fn mib(mib: u64) -> String {
@@ -17,9 +17,9 @@ pub fn byte_bar(label: &str) -> ProgressBar {
     styled(ProgressBar::new(0), template).with_prefix(label.to_string())
 }
 
-/// A bar of chunks that are embedded, on stderr.
+/// A bar of what indexing is at, on stderr.
 pub fn index_bar() -> ProgressBar {
-    styled(ProgressBar::new(0), "indexing  {bar:30} {pos} of {len} chunks  {eta} left")
+    styled(ProgressBar::new(0), "indexing: {msg}  {bar:30} {pos} of {len}  {eta} left")
 }
 
 /// A bar of labelled rows, on stderr.
@@ -34,6 +34,16 @@ fn styled(bar: ProgressBar, template: &str) -> ProgressBar {
 
 /// Moves an index bar.
 pub fn index_progress(bar: &ProgressBar, progress: IndexProgress) {
+    let step = match progress.step {
+        IndexStep::Embed => "embedding texts",
+        IndexStep::Link => "linking vectors",
+        IndexStep::Words => "writing words",
+    };
+    if bar.message() != step {
+        // The next step has a pace of its own.
+        bar.reset_eta();
+        bar.set_message(step);
+    }
     bar.set_length(progress.total as u64);
     bar.set_position(progress.done as u64);
 }

@@ -23,6 +23,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// Half-precision numbers.
     unsafe fn load_halves(from: *const f16) -> Self;
+    /// Whole numbers.
+    unsafe fn load_ints(from: *const i32) -> Self;
     unsafe fn store(self, to: *mut f32);
     unsafe fn add(self, other: Self) -> Self;
     unsafe fn mul(self, other: Self) -> Self;
@@ -61,6 +63,11 @@ impl Lanes for f32 {
     unsafe fn load_halves(from: *const f16) -> Self {
         // SAFETY: as for `load`.
         unsafe { *from }.to_f32()
+    }
+    #[inline(always)]
+    unsafe fn load_ints(from: *const i32) -> Self {
+        // SAFETY: as for `load`.
+        unsafe { *from as f32 }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32) {
@@ -154,6 +161,10 @@ pub(super) mod x86 {
             unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
         }
         #[inline(always)]
+        unsafe fn load_ints(from: *const i32) -> Self {
+            unsafe { Self(_mm512_cvtepi32_ps(_mm512_loadu_si512(from.cast()))) }
+        }
+        #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
             unsafe { _mm512_storeu_ps(to, self.0) }
         }
@@ -225,6 +236,10 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn load_halves(from: *const f16) -> Self {
             unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn load_ints(from: *const i32) -> Self {
+            unsafe { Self(_mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast()))) }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {

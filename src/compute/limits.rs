@@ -1,6 +1,6 @@
 //! What this machine can do at most, to put beside what a kernel does.
 //!
-//! Both figures are medians of a few rounds over all threads of the pool. Neighbours and the clock move them from
+//! All figures are medians of a few rounds over all threads of the pool. Neighbours and the clock move them from
 //! minute to minute, so a benchmark measures them in its own run.
 
 use std::hint::black_box;
@@ -20,13 +20,46 @@ const SUMS: usize = 10;
 /// 8-bit multiply-adds into 32-bit sums a second, in 10^9, of the vector units (AVX-512 VNNI, AVX-VNNI or AVX2; plain
 /// code elsewhere). Matrix units (AMX) are not counted.
 pub fn int8_gmac_s() -> f64 {
+    gmac_s(int8_kernel())
+}
+
+/// 16-bit multiply-adds into 32-bit sums a second, in 10^9, of the same units.
+pub fn int16_gmac_s() -> f64 {
+    gmac_s(int16_kernel())
+}
+
+/// Multiply-adds in `f32` a second, in 10^9, of the vector units.
+pub fn f32_gmac_s() -> f64 {
+    let isa = Isa::widest();
+    let lanes = match isa {
+        Isa::Scalar => 1,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => 8,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => 16,
+    };
     let threads = candle_core::utils::get_num_threads();
-    let multiply_adds = int8_kernel();
     per_second(|| {
         for_each_index(threads, |_| {
-            black_box(multiply_adds.1());
+            let mut sum = 0.0;
+            let to = &mut sum;
+            // SAFETY: `isa` is one that this CPU has.
+            unsafe { dispatch!(isa, fma_all(to: &mut f32)) };
+            black_box(sum);
         });
-        (threads * STEPS * SUMS * multiply_adds.0) as f64
+        (threads * STEPS * SUMS * lanes) as f64
+    }) / 1e9
+}
+
+/// What a kernel does a second on all threads: the products in one instruction, and a function that runs
+/// `STEPS * SUMS` of them.
+fn gmac_s((products, run): (usize, fn() -> i32)) -> f64 {
+    let threads = candle_core::utils::get_num_threads();
+    per_second(|| {
+        for_each_index(threads, |_| {
+            black_box(run());
+        });
+        (threads * STEPS * SUMS * products) as f64
     }) / 1e9
 }
 
@@ -78,7 +111,26 @@ unsafe fn add_all<L: Lanes>(from: &[f32], to: &mut f32) {
     }
 }
 
-/// The products in one instruction, and a function that runs `STEPS * SUMS` of them.
+/// `STEPS * SUMS` multiply-adds.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn fma_all<L: Lanes>(to: &mut f32) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let (a, b) = (L::splat(black_box(0.5)), L::splat(black_box(0.25)));
+        let mut sums = [L::splat(0.0); SUMS];
+        for _ in 0..STEPS {
+            for sum in &mut sums {
+                *sum = a.fma(b, *sum);
+            }
+        }
+        *to = sums.into_iter().map(|sum| sum.reduce_sum()).sum();
+    }
+}
+
+/// See [`gmac_s`].
 fn int8_kernel() -> (usize, fn() -> i32) {
     #[cfg(target_arch = "x86_64")]
     {
@@ -91,6 +143,24 @@ fn int8_kernel() -> (usize, fn() -> i32) {
         }
         if is_x86_feature_detected!("avx2") {
             return (32, || unsafe { x86::avx2() });
+        }
+    }
+    (1, plain)
+}
+
+/// As [`int8_kernel`], for 16 bits.
+fn int16_kernel() -> (usize, fn() -> i32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY (all three): called only where the feature was found.
+        if is_x86_feature_detected!("avx512vnni") {
+            return (32, || unsafe { x86::avx512_vnni_16() });
+        }
+        if is_x86_feature_detected!("avxvnni") {
+            return (16, || unsafe { x86::avx_vnni_16() });
+        }
+        if is_x86_feature_detected!("avx2") {
+            return (16, || unsafe { x86::avx2_16() });
         }
     }
     (1, plain)
@@ -153,13 +223,22 @@ mod x86 {
         let products = _mm256_maddubs_epi16(_mm256_xor_si256(a, sum), b);
         _mm256_add_epi32(sum, _mm256_madd_epi16(products, _mm256_set1_epi16(1)))
     });
+    chains!(avx512_vnni_16, "avx512f,avx512vnni", _mm512_setzero_si512, _mm512_set1_epi8, first_of_512, |sum, a, b| {
+        _mm512_dpwssd_epi32(sum, a, b)
+    });
+    chains!(avx_vnni_16, "avx2,avxvnni", _mm256_setzero_si256, _mm256_set1_epi8, first_of_256, |sum, a, b| {
+        _mm256_dpwssd_avx_epi32(sum, a, b)
+    });
+    chains!(avx2_16, "avx2", _mm256_setzero_si256, _mm256_set1_epi8, first_of_256, |sum, a, b| {
+        _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_xor_si256(a, sum), b))
+    });
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn the_limits_are_those_of_a_computer() {
-        assert!(super::int8_gmac_s() > 0.01);
+        assert!(super::int8_gmac_s() > 0.01 && super::int16_gmac_s() > 0.01 && super::f32_gmac_s() > 0.01);
         assert!(super::read_gb_s() > 0.1);
     }
 }

@@ -25,7 +25,7 @@
 
 mod backend;
 pub mod candle;
-pub(crate) mod encoder;
+pub mod encoder;
 mod experts;
 mod gate;
 mod halves;

@@ -11,8 +11,9 @@
 //!
 //! A *reranker* (`rerank`) is such an encoder that reads a question and a passage together and gives one score.
 //!
-//! On CPUs with units for bfloat16 (AMX, AVX-512 BF16) weights and the activations before each product are rounded to
-//! it: several times faster, and the cosine with the `f32` vectors stays above 0.9999. Elsewhere everything is `f32`.
+//! Weights and the activations before each product are rounded to bfloat16 on CPUs with AMX, and to integers of 12 to 14
+//! bits on others with AVX2: several times faster, and the cosine with the `f32` vectors stays above 0.9999. Elsewhere
+//! everything is `f32`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -129,16 +129,18 @@ fn vectors_agree_with_sentence_transformers() {
 }
 
 #[test]
-fn a_thousand_texts_keep_their_direction_in_bfloat16() {
+fn a_thousand_texts_keep_their_direction_in_every_precision() {
     let words: Vec<&str> = include_str!("../../tests/golden/english.txt").split_whitespace().collect();
     let cut = |i: usize| words.iter().cycle().skip(i * 37 % words.len()).take(1 + i * 53 % 9).copied();
     let texts: Vec<String> = (0..1000).map(|i| cut(i).collect::<Vec<_>>().join(" ")).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     let exact = minilm(Precision::F32).embed(&texts, Role::Passage).unwrap();
-    let quick = minilm(Precision::Bf16).embed(&texts, Role::Passage).unwrap();
-    let least = exact.vectors.iter().zip(&quick.vectors).map(|(a, b)| cosine(a, b)).fold(1.0, f32::min);
-    println!("least cosine of a thousand: {least}");
-    assert!(least >= 0.9999, "{least}");
+    for precision in [Precision::Bf16, Precision::Int16] {
+        let quick = minilm(precision).embed(&texts, Role::Passage).unwrap();
+        let least = exact.vectors.iter().zip(&quick.vectors).map(|(a, b)| cosine(a, b)).fold(1.0, f32::min);
+        println!("least cosine of a thousand in {precision:?}: {least}");
+        assert!(least >= 0.9999, "{precision:?}: {least}");
+    }
 }
 
 #[test]
@@ -156,7 +158,7 @@ fn a_texts_vector_does_not_depend_on_its_company_in_the_batch() {
     write_tiny_model(dir.path());
     let tiny = |precision| Embedder::load_as(precision, "tiny", dir.path(), &[]).unwrap();
     let texts = ["a", "the quick brown fox", "12 monkeys", "", "zzz zzz zzz zzz zzz", "a a", "lazy dogs"];
-    for precision in [Precision::F32, Precision::Bf16] {
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int16] {
         for embedder in [tiny(precision), minilm(precision)] {
             let together = embedder.embed(&texts, Role::Passage).unwrap();
             for (text, expected) in texts.iter().zip(&together.vectors) {

@@ -53,7 +53,7 @@ fn with_weights<T>(
         .into_iter()
         .find(|prefix| names.iter().any(|name| **name == *format!("{prefix}embeddings.word_embeddings.weight")))
         .ok_or_else(|| fault(path, "has no tensor `embeddings.word_embeddings.weight`: not a BERT-family encoder"))?;
-    read(Weights { path, file: &file, prefix, precision })
+    read(Weights { path, file: &file, prefix, precision: precision.available() })
 }
 
 /// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).

@@ -81,6 +81,15 @@ impl Snapshot {
         Ok(found)
     }
 
+    /// How well the graph of vectors finds: of each query's `limit` nearest vectors by exact comparison, the mean share
+    /// that a search brings up. `None` where the knowledge has no vectors. Compares every vector: for measuring.
+    ///
+    /// # Errors
+    /// Where the index fails; queries of another width than the vectors'.
+    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<f32>, KbError> {
+        self.index.vector_recall(queries, limit)
+    }
+
     fn make(
         pack: Pack,
         settings: &KnowledgeSettings,

@@ -124,9 +124,22 @@ pub struct SearchQuery<'a> {
     pub vector: Option<&'a [f32]>,
 }
 
-/// Progress of indexing, for a progress bar.
+/// What indexing is at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexStep {
+    /// Making vectors of texts.
+    Embed,
+    /// Linking vectors to a graph.
+    Link,
+    /// Writing the words of chunks.
+    Words,
+}
+
+/// Progress of one step of indexing, for a progress bar.
 #[derive(Debug, Clone, Copy)]
 pub struct IndexProgress {
+    pub step: IndexStep,
+    /// Texts, vectors or chunks.
     pub done: usize,
     pub total: usize,
 }

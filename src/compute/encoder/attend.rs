@@ -22,15 +22,15 @@ const QUERIES: usize = 8;
 
 /// Heads and their width.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct AttendShape {
+pub struct AttendShape {
     pub heads: usize,
     pub width: usize,
 }
 
 /// `out[rows][hidden]` from `qkv[rows][3 * hidden]`: queries (scaled already), keys and values side by side, each of
 /// `heads * width`. `texts` are the rows of each text.
-pub(crate) fn attend(qkv: &Operand, texts: &[Range<usize>], shape: AttendShape, out: &mut Operand) {
-    let unit = qkv.rounded().then(|| Unit::fastest().unwrap_or(Unit::Plain));
+pub fn attend(qkv: &Operand, texts: &[Range<usize>], shape: AttendShape, out: &mut Operand) {
+    let unit = qkv.is_bf16().then(|| Unit::fastest().unwrap_or(Unit::Plain));
     attend_on(Isa::widest(), unit, qkv, texts, shape, out);
 }
 

@@ -1,9 +1,9 @@
 //! Products of bfloat16 matrices with sums in `f32`.
 //!
-//! Activations are an [`Operand`]. Weights lie as AMX wants them, too, and AVX-512 BF16 reads the same tiles: a line of
-//! weights is 16 outputs for one pair of inputs, so that one broadcast pair of a row meets 16 outputs. A *panel* is 32
-//! outputs: for each step of 32 inputs two tiles side by side. One panel of MiniLM's products is 24 to 96 KB and meets
-//! all rows before the next one is touched.
+//! Activations are an [`Operand`]. Weights lie as AMX wants them, too: a line of weights is 16 outputs for one pair of
+//! inputs. A *panel* is 32 outputs: for each step of 32 inputs two tiles side by side. One panel of MiniLM's products is 24
+//! to 96 KB and meets all rows before the next one is touched. (AVX-512 BF16 could read the same tiles, but `vdpbf16ps`
+//! takes two cycles where a multiply-add in `f32` takes half of one: 44 against 88 GMAC/s on a Sapphire Rapids.)
 //!
 //! Rounding to bfloat16 costs each number up to 0.4 %, at random; over MiniLM's six layers that leaves the cosine with
 //! the `f32` vectors above 0.9999 (`embed` tests it).
@@ -18,7 +18,6 @@ pub(super) const PANEL: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unit {
     Amx,
-    Avx512,
     /// The definition: for tests.
     Plain,
 }
@@ -37,10 +36,6 @@ impl Unit {
         let mut all = Vec::new();
         if amx::available() {
             all.push(Self::Amx);
-        }
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512f") {
-            all.push(Self::Avx512);
         }
         all.push(Self::Plain);
         all
@@ -130,14 +125,6 @@ impl Unit {
                     _ => unsafe { amx::product_one(a, b, steps, &mut sums.0) },
                 }
             }
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512 => {
-                for row in (0..rows).step_by(8) {
-                    // SAFETY: `Unit::Avx512` is only made where the instructions are. Rows come by eights, and blocks of
-                    // 16 are whole.
-                    unsafe { x86::eight_rows(x, weights, steps, row, sums) };
-                }
-            }
             _ => plain(x, weights, steps, rows, sums),
         }
     }
@@ -154,49 +141,6 @@ fn plain(lines: &[Line], weights: &[Line], steps: usize, rows: usize, sums: &mut
                 widened(weights[line].0[output % 16 * 2 + input % 2])
             };
             sums.0[row * PANEL + output] = x.iter().enumerate().map(|(input, x)| x * weight(input)).sum();
-        }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-mod x86 {
-    use std::arch::x86_64::*;
-
-    use super::{Line, PANEL, ROWS, Sums};
-
-    /// Rows `row..row + 8` with a panel.
-    ///
-    /// # Safety
-    /// The CPU must have the features. `lines` holds whole blocks of 16 rows that reach to `row + 8`; `weights` holds two
-    /// tiles a step.
-    #[target_feature(enable = "avx512f,avx512bf16")]
-    pub(super) unsafe fn eight_rows(lines: &[Line], weights: &[Line], steps: usize, row: usize, sums: &mut Sums) {
-        let first = &lines[row / ROWS * steps * ROWS + row % ROWS..];
-        assert!(weights.len() >= steps * 2 * ROWS && first.len() >= (steps - 1) * ROWS + 8);
-        let mut totals = [[_mm512_setzero_ps(); 2]; 8];
-        for step in 0..steps {
-            for pair in 0..ROWS {
-                // SAFETY: within `weights` and `first` by the assertion.
-                unsafe {
-                    let at = weights.as_ptr().add(step * 2 * ROWS + pair);
-                    let low: __m512bh = std::mem::transmute(_mm512_load_si512(at.cast()));
-                    let high: __m512bh = std::mem::transmute(_mm512_load_si512(at.add(ROWS).cast()));
-                    let x = first.as_ptr().add(step * ROWS);
-                    for (r, total) in totals.iter_mut().enumerate() {
-                        let both = x.add(r).cast::<i32>().add(pair).read();
-                        let both: __m512bh = std::mem::transmute(_mm512_set1_epi32(both));
-                        total[0] = _mm512_dpbf16_ps(total[0], both, low);
-                        total[1] = _mm512_dpbf16_ps(total[1], both, high);
-                    }
-                }
-            }
-        }
-        for (r, total) in totals.iter().enumerate() {
-            for (half, total) in total.iter().enumerate() {
-                let to = &mut sums.0[(row + r) * PANEL + half * 16..][..16];
-                // SAFETY: `to` has 16 numbers.
-                unsafe { _mm512_storeu_ps(to.as_mut_ptr(), *total) };
-            }
         }
     }
 }

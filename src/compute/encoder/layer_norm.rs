@@ -3,7 +3,7 @@
 use crate::compute::lanes::{Isa, Lanes, dispatch};
 
 /// Weight and bias of a norm, of the rows' width.
-pub(crate) struct LayerNorm {
+pub struct LayerNorm {
     pub weight: Vec<f32>,
     pub bias: Vec<f32>,
     /// Added to the variance.
@@ -11,7 +11,7 @@ pub(crate) struct LayerNorm {
 }
 
 /// `x[row] = norm(x[row] + y[row])` for every row.
-pub(crate) fn add_norm(x: &mut [f32], y: &[f32], norm: &LayerNorm) {
+pub fn add_norm(x: &mut [f32], y: &[f32], norm: &LayerNorm) {
     add_norm_on(Isa::widest(), x, y, norm);
 }
 

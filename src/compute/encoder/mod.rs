@@ -7,8 +7,9 @@
 //!
 //! Words:
 //! - *dense*: a weight matrix with its bias ([`Dense`]), packed at load for the units that this CPU has.
-//! - *unit*: what multiplies. AMX tiles or AVX-512 BF16 take weights and activations as bfloat16 and sum in `f32`;
-//!   where neither is there, everything stays `f32` ([`super::panels`]).
+//! - *unit*: what multiplies. AMX tiles take weights and activations as bfloat16 and sum in `f32` (`bf16`); vector units
+//!   take them as 16-bit integers and sum in 32 bits (`int16`); where neither is there, everything stays `f32`
+//!   (`compute::panels`).
 //! - *operand*: activations in the form that the unit reads ([`Operand`]); the stream between layers stays plain `f32`.
 //!
 //! Every number of a row is summed in one order, whatever rows lie beside it: a text's vector is the same to the last
@@ -21,10 +22,11 @@ mod attend_tiles;
 mod bf16;
 mod dense;
 mod gelu;
+mod int16;
 mod layer_norm;
 mod operand;
 
-pub(crate) use attend::{AttendShape, attend};
-pub(crate) use dense::{Dense, Precision, Then};
-pub(crate) use layer_norm::{LayerNorm, add_norm};
-pub(crate) use operand::Operand;
+pub use attend::{AttendShape, attend};
+pub use dense::{Dense, Precision, Then};
+pub use layer_norm::{LayerNorm, add_norm};
+pub use operand::Operand;

@@ -101,6 +101,10 @@ impl Vocabulary {
     /// True where two chunks say the same in nearly the same words.
     pub fn are_alike(&self, a: u32, b: u32) -> bool {
         let (a, b) = (&self.chunks[a as usize], &self.chunks[b as usize]);
+        // The shorter one holds too few: most pairs end here.
+        if (a.len().min(b.len()) as f32) < SAME * a.len().max(b.len()) as f32 {
+            return false;
+        }
         let common = a.iter().filter(|number| b.binary_search(number).is_ok()).count();
         let either = a.len() + b.len() - common;
         either > 0 && common as f32 >= SAME * either as f32

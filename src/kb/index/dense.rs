@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use parking_lot::Mutex;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
-use crate::compute::distance_of_units;
+use crate::compute::{distance_of_units, for_each_index};
 use crate::kb::KbError;
 
+/// Vectors linked between two reports of progress: some ten milliseconds' work, so that the pool is soon free for others.
+const LINKED_TOGETHER: usize = 64;
 /// Searches at once in one graph; more of them wait for a moment.
 const SEARCHERS: usize = 64;
 
@@ -37,15 +40,31 @@ pub(super) struct Dense {
 }
 
 impl Dense {
-    /// Writes vectors (`[dimensions]` each) to a new file.
-    pub fn write(path: &Path, dimensions: usize, vectors: &[(VectorKey, Vec<f32>)]) -> Result<(), KbError> {
+    /// Links vectors (`[dimensions]` each) to a graph, on all cores, and writes it to a new file. `progress` is called
+    /// with how many are linked.
+    pub fn write(
+        path: &Path,
+        dimensions: usize,
+        vectors: &[(VectorKey, Vec<f32>)],
+        progress: &mut dyn FnMut(usize),
+    ) -> Result<(), KbError> {
         let mut index = new_index(dimensions)?;
         set_distance(&mut index, dimensions)?;
-        index.reserve(vectors.len().max(1)).map_err(failed)?;
-        for (key, vector) in vectors {
-            index.add(key.packed(), &unit(vector)).map_err(failed)?;
+        index.reserve_capacity_and_threads(vectors.len().max(1), SEARCHERS).map_err(failed)?;
+        let failure = Mutex::new(None);
+        for (round, part) in vectors.chunks(LINKED_TOGETHER).enumerate() {
+            for_each_index(part.len(), |at| {
+                let (key, vector) = &part[at];
+                if let Err(error) = index.add(key.packed(), &unit(vector)) {
+                    failure.lock().get_or_insert(error);
+                }
+            });
+            progress(round * LINKED_TOGETHER + part.len());
         }
-        index.save(&utf8(path)?).map_err(failed)
+        match failure.into_inner() {
+            Some(error) => Err(failed(error)),
+            None => index.save(&utf8(path)?).map_err(failed),
+        }
     }
 
     /// Maps the file. `slots`: how many vectors each chunk has.
@@ -93,6 +112,19 @@ impl Dense {
         };
         let found = matches.keys.iter().zip(&matches.distances);
         Ok(found.map(|(key, distance)| (VectorKey::unpacked(*key), 1.0 - distance)).collect())
+    }
+
+    /// Of the `limit` nearest vectors by exact comparison, the share that the graph finds; the mean over the queries.
+    pub fn recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<f32, KbError> {
+        let (mut found, mut all) = (0, 0);
+        for query in queries {
+            let graph = self.search(query, limit, |_| true)?;
+            let exact = self.index.exact_search(&unit(query), limit).map_err(failed)?;
+            let has = |key: &u64| graph.iter().any(|(found, _)| found.packed() == *key);
+            found += exact.keys.iter().filter(|key| has(key)).count();
+            all += exact.keys.len();
+        }
+        Ok(if all > 0 { found as f32 / all as f32 } else { 1.0 })
     }
 
     /// The stored vector.
@@ -173,7 +205,7 @@ mod tests {
             (key(0, 1), vec![0.0, 2.0, 0.0, 0.0]),
             (key(7, 0), vec![0.6, 0.8, 0.0, 0.0]),
         ];
-        Dense::write(&path, 4, &vectors).unwrap();
+        Dense::write(&path, 4, &vectors, &mut |_| {}).unwrap();
         let dense = Dense::open(&path, 4, vectors.iter().map(|(key, _)| *key)).unwrap();
         let found = dense.search(&[0.0, 1.0, 0.0, 0.0], 10, |_| true).unwrap();
         assert_eq!(found.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [key(0, 1), key(7, 0), key(0, 0)]);

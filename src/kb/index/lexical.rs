@@ -30,6 +30,8 @@ const EXACT: f32 = 2.5;
 const OTHER_LANGUAGE: f32 = 0.4;
 /// More different words than this are not looked for.
 const MAX_TERMS: usize = 64;
+/// Chunks written between two reports of progress.
+const PROGRESS_CHUNKS: usize = 256;
 /// Scope of a chunk that every operator may use.
 const EVERYONE: &str = "-";
 
@@ -106,8 +108,8 @@ impl Lexical {
         chunks.iter().map(|chunk| chunk.lang.clone()).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Writes the index of `chunks` into an empty folder.
-    pub fn write(dir: &Path, chunks: &[std::sync::Arc<Chunk>]) -> Result<(), KbError> {
+    /// Writes the index of `chunks` into an empty folder. `progress` is called with how many are written.
+    pub fn write(dir: &Path, chunks: &[std::sync::Arc<Chunk>], progress: &mut dyn FnMut(usize)) -> Result<(), KbError> {
         std::fs::create_dir_all(dir)
             .map_err(|e| KbError::Io { path: dir.display().to_string(), reason: e.to_string() })?;
         let languages = Self::languages(chunks);
@@ -147,6 +149,9 @@ impl Lexical {
                 compounds(&format!("{title}\n{above}\n{heading}\n{readable}\n{code}")).join(" "),
             );
             writer.add_document(document).map_err(failed)?;
+            if (ord + 1).is_multiple_of(PROGRESS_CHUNKS) || ord + 1 == chunks.len() {
+                progress(ord + 1);
+            }
         }
         writer.commit().map_err(failed)?;
         writer.wait_merging_threads().map_err(failed)

@@ -86,6 +86,11 @@ impl Index {
         &self.stored.version
     }
 
+    /// See [`crate::kb::Snapshot::vector_recall`].
+    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<f32>, KbError> {
+        self.stored.dense.as_ref().map(|dense| dense.recall(queries, limit)).transpose()
+    }
+
     /// What opening it did.
     pub fn report(&self) -> IndexReport {
         IndexReport {

@@ -15,12 +15,12 @@ use super::dense::{Dense, VectorKey};
 use super::lexical::Lexical;
 use crate::embed::{Embedder, Role};
 use crate::kb::chunk::embedded_text;
-use crate::kb::{Chunk, IndexProgress, KbError};
+use crate::kb::{Chunk, IndexProgress, IndexStep, KbError};
 
 /// Changes when what is written changes.
 const FORMAT: u32 = 4;
 /// Texts embedded between two reports of progress.
-const PROGRESS_TEXTS: usize = 32;
+const PROGRESS_TEXTS: usize = 128;
 /// Most questions of one entry that get a vector.
 const MAX_QUESTIONS: usize = 64;
 
@@ -84,7 +84,7 @@ pub(super) fn bring_up(
             Ok(stored) => {
                 let total = stored.reused;
                 point_to(&root, &version)?;
-                progress(IndexProgress { done: total, total });
+                progress(IndexProgress { step: IndexStep::Embed, done: total, total });
                 return Ok(stored);
             }
             Err(e) => tracing::warn!(version, error = %e, "the stored index is damaged and is made again"),
@@ -116,7 +116,7 @@ fn make(
     let missing: Vec<usize> = (0..texts.len()).filter(|at| vectors[*at].is_none()).collect();
     let reused = texts.len() - missing.len();
     let total = texts.len();
-    progress(IndexProgress { done: reused, total });
+    progress(IndexProgress { step: IndexStep::Embed, done: reused, total });
     // Texts of like length share a batch, so the longest go first.
     let mut order = missing.clone();
     order.sort_by_key(|at| std::cmp::Reverse(texts[*at].text.len()));
@@ -126,7 +126,8 @@ fn make(
         for ((at, vector), cut) in batch.iter().zip(found.vectors).zip(found.truncated) {
             vectors[*at] = Some((vector, cut));
         }
-        progress(IndexProgress { done: reused + (round * PROGRESS_TEXTS) + batch.len(), total });
+        let done = reused + (round * PROGRESS_TEXTS) + batch.len();
+        progress(IndexProgress { step: IndexStep::Embed, done, total });
     }
 
     let mut lines = Vec::with_capacity(texts.len());
@@ -138,12 +139,15 @@ fn make(
     }
     let (vectors_path, keys_path) = (building.join(VECTORS), building.join(KEYS));
     if !to_write.is_empty() {
-        Dense::write(&vectors_path, embedder.dimensions(), &to_write)?;
+        let linked = &mut |done| progress(IndexProgress { step: IndexStep::Link, done, total: to_write.len() });
+        Dense::write(&vectors_path, embedder.dimensions(), &to_write, linked)?;
     } else {
         fs::write(&vectors_path, []).map_err(io(&vectors_path))?;
     }
     fs::write(&keys_path, lines.iter().flat_map(KeyLine::bytes).collect::<Vec<u8>>()).map_err(io(&keys_path))?;
-    Lexical::write(&building.join(TEXT), chunks)?;
+    drop(to_write);
+    let written = &mut |done| progress(IndexProgress { step: IndexStep::Words, done, total: chunks.len() });
+    Lexical::write(&building.join(TEXT), chunks, written)?;
     let meta = Meta {
         format: FORMAT,
         embedder: embedder.hash().into(),
