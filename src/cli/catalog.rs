@@ -314,8 +314,8 @@ mod tests {
 
     #[test]
     fn a_model_this_version_cannot_run_says_why() {
-        let settings = ModelSettings { chat: "gemma-3-1b-it-q4_k_m".into(), ..ModelSettings::default() };
-        assert!(resolve_chat(&settings).unwrap_err().to_string().contains("gemma3"));
+        let settings = ModelSettings { embed: "qwen3-embedding-0.6b".into(), ..ModelSettings::default() };
+        assert!(resolve_embed(&settings).unwrap_err().to_string().contains("a decoder used as an embedder"));
     }
 
     #[test]

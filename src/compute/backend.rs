@@ -19,8 +19,6 @@ pub struct Span<'a> {
 #[derive(Debug)]
 pub struct Plan<'a> {
     pub spans: Vec<Span<'a>>,
-    /// Angles of every row.
-    pub rope: RopeRows,
     /// Rows of all spans together.
     pub rows: usize,
 }
@@ -41,6 +39,34 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Elements of a head.
     pub head_dim: usize,
+}
+
+/// How a layer's queries see the keys before them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Attend {
+    /// Factor of every score; `1/sqrt(head_dim)` in most models.
+    pub scale: f32,
+    /// A query sees this many positions at most, its own the last of them. `None`: all positions up to its own.
+    pub window: Option<usize>,
+    /// Scores become `cap * tanh(score / cap)` (Gemma 2).
+    pub softcap: Option<f32>,
+}
+
+impl Attend {
+    /// Scale `1/sqrt(head_dim)`, all positions.
+    pub fn plain(head_dim: usize) -> Self {
+        Self { scale: 1.0 / (head_dim as f32).sqrt(), window: None, softcap: None }
+    }
+
+    /// True where some positions up to the query's own are hidden, or scores are capped.
+    pub fn is_masked(&self) -> bool {
+        self.window.is_some() || self.softcap.is_some()
+    }
+
+    /// The first position that a query at `position` sees.
+    pub fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
 }
 
 /// Size of a KV pool.
@@ -68,12 +94,58 @@ pub struct Qkv<R> {
     pub v: R,
 }
 
-/// The parts of a gated MLP: `down(silu(gate(norm(x))) * up(norm(x)))`.
-pub struct GatedMlp<B: Backend + ?Sized> {
-    pub norm: B::Norm,
+/// What a gate's numbers go through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// `x / (1 + e^-x)`.
+    Silu,
+    /// The tangent form of GELU (Hendrycks and Gimpel 2016), as Gemma has it.
+    Gelu,
+}
+
+/// How what a branch computed joins the residual stream: `residual + scale * norm(x)`.
+pub struct Join<B: Backend + ?Sized> {
+    /// Only Gemma's branches end in a norm.
+    pub norm: Option<B::Norm>,
+    /// 1 in all families but Granite.
+    pub scale: f32,
+}
+
+impl<B: Backend + ?Sized> Join<B> {
+    /// True where the branch is simply added.
+    pub fn is_plain(&self) -> bool {
+        self.norm.is_none() && self.scale == 1.0
+    }
+}
+
+/// `down(activation(gate(x)) * up(x))`.
+pub struct Gated<B: Backend + ?Sized> {
     pub gate: B::Linear,
     pub up: B::Linear,
     pub down: B::Linear,
+    pub activation: Activation,
+}
+
+/// The MLP of a layer, from the residual stream to the residual stream.
+pub struct Mlp<B: Backend + ?Sized> {
+    pub norm: B::Norm,
+    pub kind: MlpKind<B>,
+    pub join: Join<B>,
+}
+
+/// What an MLP computes of normalised rows.
+pub enum MlpKind<B: Backend + ?Sized> {
+    Gated(Gated<B>),
+    Experts(Experts<B>),
+}
+
+/// A mixture of experts: each row goes to the `used` experts that the router likes best, and their results are added
+/// with the router's softmax probabilities, which are scaled to a sum of 1 (Qwen3).
+pub struct Experts<B: Backend + ?Sized> {
+    /// One output for each expert.
+    pub router: B::Linear,
+    pub all: Vec<Gated<B>>,
+    pub used: usize,
 }
 
 /// A machine that can run decoders. Every method is coarse on purpose, so that a backend may fuse what lies within.
@@ -105,8 +177,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Bytes of one block of a KV pool, all layers, keys and values.
     fn kv_block_bytes(&self, shape: &KvShape) -> usize;
 
-    /// Rows of the table. Tokens are within the table (the caller has checked).
-    fn embed_rows(&self, table: &Self::Table, tokens: &[u32]) -> Result<Self::Rows, ComputeError>;
+    /// Rows of the table, times `scale`. Tokens are within the table (the caller has checked).
+    fn embed_rows(&self, table: &Self::Table, tokens: &[u32], scale: f32) -> Result<Self::Rows, ComputeError>;
     /// Normalises once, then projects to queries, keys and values.
     fn norm_qkv(
         &self,
@@ -120,27 +192,30 @@ pub trait Backend: Send + Sync + 'static {
         &self,
         qkv: Qkv<Self::Rows>,
         qk_norm: Option<[&Self::Norm; 2]>,
+        rope: &RopeRows,
         kv: &mut Self::Kv,
         layer: usize,
         plan: &Plan<'_>,
     ) -> Result<Self::Rows, ComputeError>;
-    /// Causal softmax attention with scale `1/sqrt(head_dim)`, each span over its own blocks.
+    /// Causal softmax attention, each span over its own blocks.
     fn paged_attention(
         &self,
         q: &Self::Rows,
         kv: &Self::Kv,
         layer: usize,
+        attend: &Attend,
         plan: &Plan<'_>,
     ) -> Result<Self::Rows, ComputeError>;
-    /// `residual + linear(x)`.
+    /// `linear(x)`, joined to the residual.
     fn linear_add(
         &self,
         x: &Self::Rows,
         linear: &Self::Linear,
+        join: &Join<Self>,
         residual: Self::Rows,
     ) -> Result<Self::Rows, ComputeError>;
-    /// `x + mlp(x)`, see [`GatedMlp`].
-    fn gated_mlp(&self, x: Self::Rows, mlp: &GatedMlp<Self>) -> Result<Self::Rows, ComputeError>;
+    /// The MLP of `x`, joined to `x`.
+    fn mlp(&self, x: Self::Rows, mlp: &Mlp<Self>) -> Result<Self::Rows, ComputeError>;
     /// Final norm and head over the chosen rows: their logits, row after row.
     fn head(
         &self,

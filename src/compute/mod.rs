@@ -26,6 +26,7 @@
 mod backend;
 pub mod candle;
 pub mod encoder;
+mod experts;
 mod gate;
 mod halves;
 mod lanes;
@@ -39,7 +40,9 @@ mod parallel;
 mod rope;
 mod weights;
 
-pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
+pub use backend::{
+    Activation, Attend, AttentionShape, Backend, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
+};
 pub(crate) use halves::distance_of_units;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;

@@ -16,6 +16,8 @@ pub struct Rope {
     /// Radians per position, one for each pair. `2 * frequencies.len()` elements of a head are rotated; the rest
     /// stay as they are.
     pub frequencies: Vec<f64>,
+    /// Factor of cosines and sines; above 1 where a scaling to longer contexts sharpens attention, else 1.
+    pub amplitude: f64,
 }
 
 /// Cosines and sines for the rows of one step, `[row][pair]`.
@@ -32,7 +34,7 @@ impl Rope {
     /// Plain frequencies `base^(-2i/dims)`, each divided by `factor(i)` (1 for none).
     pub fn new(kind: RopeKind, dims: usize, base: f64, factor: impl Fn(usize) -> f64) -> Self {
         let frequencies = (0..dims / 2).map(|i| base.powf(-2.0 * i as f64 / dims as f64) / factor(i)).collect();
-        Self { kind, frequencies }
+        Self { kind, frequencies, amplitude: 1.0 }
     }
 
     /// Angles of the given positions, computed in `f64` so that far positions keep their precision.
@@ -41,8 +43,8 @@ impl Rope {
         for position in positions {
             for frequency in &self.frequencies {
                 let (s, c) = (position as f64 * frequency).sin_cos();
-                cos.push(c as f32);
-                sin.push(s as f32);
+                cos.push((c * self.amplitude) as f32);
+                sin.push((s * self.amplitude) as f32);
             }
         }
         RopeRows { kind: self.kind, pairs: self.frequencies.len(), cos, sin }

@@ -7,11 +7,12 @@
 use std::path::Path;
 
 use super::gguf::Gguf;
-use super::spec::ModelSpec;
+use super::layers::Weights;
+use super::spec::{ModelSpec, Scales};
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
 use crate::compute::native::{KvPrecision, NativeBackend};
-use crate::compute::{Backend, Format, GatedMlp, KvShape, PackedMatrix, Plan, Span};
+use crate::compute::{Backend, Format, KvShape, Plan, RopeRows, Span};
 use crate::config::EngineSettings;
 
 /// A loaded decoder: weights and the KV pool.
@@ -39,7 +40,8 @@ impl Decoder {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
         let exact = gguf.formats().all(|format| format == Format::F32);
-        let kv = kv_precision(&settings.kv, exact)?;
+        let masked = spec.layers.iter().any(|layer| layer.attend.is_masked());
+        let kv = kv_precision(&settings.kv, exact, masked)?;
         let native = || NativeBackend::new(kv);
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
@@ -75,7 +77,15 @@ impl Decoder {
 
     fn on<B: Backend>(backend: B, gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
         let kv_blocks = kv_blocks(&spec, settings, &backend)?;
-        let transformer = Box::new(Transformer::load(backend, gguf, &spec, kv_blocks)?);
+        let longest = match settings.context_tokens {
+            0 => spec.context,
+            wanted => wanted,
+        };
+        let spec = spec.for_sequences_of(longest.min(kv_blocks * BLOCK_TOKENS));
+        let weights = Weights::load(&backend, gguf, &spec)?;
+        let kv =
+            backend.kv_pool(KvShape { layers: spec.layers.len(), blocks: kv_blocks, attention: spec.attention })?;
+        let transformer = Box::new(Transformer { backend, weights, kv });
         Ok(Self { transformer, spec, kv_blocks })
     }
 
@@ -122,10 +132,17 @@ impl Decoder {
     }
 }
 
-/// What the setting `engine.kv` names; `exact` where all weights of the model are.
-fn kv_precision(name: &str, exact: bool) -> Result<KvPrecision, ModelError> {
+/// What the setting `engine.kv` names; `exact` where all weights of the model are. `masked` models, whose layers have
+/// windows or caps, are not attended in whole numbers.
+fn kv_precision(name: &str, exact: bool, masked: bool) -> Result<KvPrecision, ModelError> {
     match name {
         "auto" if exact => Ok(KvPrecision::Single),
+        "auto" if masked => Ok(KvPrecision::Half),
+        "q8" if masked => Err(ModelError::Compute(
+            "engine.kv is `q8`, and this model's attention has windows or soft-caps, which need `f16` or `f32`; set \
+             engine.kv to `auto`"
+                .into(),
+        )),
         "auto" | "q8" => Ok(KvPrecision::Bytes),
         "f16" => Ok(KvPrecision::Half),
         "f32" => Ok(KvPrecision::Single),
@@ -135,7 +152,8 @@ fn kv_precision(name: &str, exact: bool) -> Result<KvPrecision, ModelError> {
 
 /// How many blocks fit in the memory that the settings give.
 fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, backend: &impl Backend) -> Result<usize, ModelError> {
-    let block_bytes = backend.kv_block_bytes(&KvShape { layers: spec.layers, blocks: 1, attention: spec.attention });
+    let shape = KvShape { layers: spec.layers.len(), blocks: 1, attention: spec.attention };
+    let block_bytes = backend.kv_block_bytes(&shape);
     let fit = settings.kv_mib.saturating_mul(1 << 20) / block_bytes;
     let most = spec.context.div_ceil(BLOCK_TOKENS).saturating_mul(settings.max_running.max(1));
     match fit.min(most) {
@@ -179,139 +197,30 @@ trait Forward: Send {
 /// Weights and KV pool on a backend.
 struct Transformer<B: Backend> {
     backend: B,
-    table: B::Table,
-    layers: Vec<Layer<B>>,
-    norm: B::Norm,
-    head: B::Linear,
+    weights: Weights<B>,
     kv: B::Kv,
-}
-
-/// One layer's weights.
-struct Layer<B: Backend> {
-    norm: B::Norm,
-    q: B::Linear,
-    k: B::Linear,
-    v: B::Linear,
-    qk_norm: Option<[B::Norm; 2]>,
-    out: B::Linear,
-    mlp: GatedMlp<B>,
-}
-
-impl<B: Backend> Transformer<B> {
-    fn load(backend: B, gguf: &Gguf, spec: &ModelSpec, kv_blocks: usize) -> Result<Self, ModelError> {
-        let mut reader = Reader { gguf, backend: &backend, eps: spec.norm_eps, used: Vec::new() };
-        let table_name = reader.used("token_embd.weight".into());
-        let table = backend.table(&gguf.matrix(&table_name, spec.vocab, spec.hidden)?)?;
-        gguf.give_back(&table_name);
-        let mut layers = Vec::new();
-        for number in 0..spec.layers {
-            layers.push(reader.layer(number, spec)?);
-        }
-        let norm = reader.norm("output_norm.weight".into(), spec.hidden)?;
-        let head = match spec.tied_head {
-            true => backend.tied_head(&table)?,
-            false => reader.linear("output", spec.vocab, spec.hidden)?,
-        };
-        reader.nothing_left()?;
-        let kv = backend.kv_pool(KvShape { layers: spec.layers, blocks: kv_blocks, attention: spec.attention })?;
-        Ok(Self { table, layers, norm, head, kv, backend })
-    }
-}
-
-/// Takes tensors from a file to a backend, and remembers which.
-struct Reader<'a, B: Backend> {
-    gguf: &'a Gguf,
-    backend: &'a B,
-    eps: f32,
-    used: Vec<String>,
-}
-
-impl<B: Backend> Reader<'_, B> {
-    fn used(&mut self, name: String) -> String {
-        self.used.push(name.clone());
-        name
-    }
-
-    fn norm(&mut self, name: String, len: usize) -> Result<B::Norm, ModelError> {
-        let name = self.used(name);
-        Ok(self.backend.norm(&self.gguf.vector(&name, len)?, self.eps)?)
-    }
-
-    /// A matrix `name.weight`, with `name.bias` where the file has one.
-    fn linear(&mut self, name: &str, rows: usize, cols: usize) -> Result<B::Linear, ModelError> {
-        let (weight, bias) = (self.used(format!("{name}.weight")), format!("{name}.bias"));
-        let bias: Option<PackedMatrix<'_>> = match self.gguf.dims(&bias) {
-            None => None,
-            Some(_) => {
-                self.used.push(bias.clone());
-                Some(self.gguf.vector(&bias, rows)?)
-            }
-        };
-        let linear = self.backend.linear(&self.gguf.matrix(&weight, rows, cols)?, bias.as_ref())?;
-        self.gguf.give_back(&weight);
-        Ok(linear)
-    }
-
-    fn layer(&mut self, number: usize, spec: &ModelSpec) -> Result<Layer<B>, ModelError> {
-        let name = |part: &str| format!("blk.{number}.{part}");
-        let (hidden, head_dim) = (spec.hidden, spec.attention.head_dim);
-        let (wide, narrow) = (spec.attention.heads * head_dim, spec.attention.kv_heads * head_dim);
-        Ok(Layer {
-            norm: self.norm(name("attn_norm.weight"), hidden)?,
-            q: self.linear(&name("attn_q"), wide, hidden)?,
-            k: self.linear(&name("attn_k"), narrow, hidden)?,
-            v: self.linear(&name("attn_v"), narrow, hidden)?,
-            qk_norm: match spec.qk_norm {
-                true => Some([
-                    self.norm(name("attn_q_norm.weight"), head_dim)?,
-                    self.norm(name("attn_k_norm.weight"), head_dim)?,
-                ]),
-                false => None,
-            },
-            out: self.linear(&name("attn_output"), hidden, wide)?,
-            mlp: GatedMlp {
-                norm: self.norm(name("ffn_norm.weight"), hidden)?,
-                gate: self.linear(&name("ffn_gate"), spec.ffn, hidden)?,
-                up: self.linear(&name("ffn_up"), spec.ffn, hidden)?,
-                down: self.linear(&name("ffn_down"), hidden, spec.ffn)?,
-            },
-        })
-    }
-
-    /// A tensor that nothing has read belongs to a kind of model that this is not: refuse it, rather than compute
-    /// something else.
-    fn nothing_left(&self) -> Result<(), ModelError> {
-        let known: std::collections::HashSet<&str> = self.used.iter().map(String::as_str).collect();
-        let left = self.gguf.tensor_names().filter(|name| !known.contains(name) && *name != "rope_freqs.weight").min();
-        match left {
-            None => Ok(()),
-            Some(name) => Err(self.gguf.error(format!(
-                "tensor `{}` has no place in a model of this architecture",
-                super::gguf::printable(name)
-            ))),
-        }
-    }
 }
 
 impl<B: Backend> Forward for Transformer<B> {
     fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
-        let (plan, tokens) = plan(spec, batch);
+        let (plan, ropes, tokens) = plan(spec, batch);
         if tokens.is_empty() {
             return Ok(vec![Vec::new(); batch.len()]);
         }
-        let backend = &self.backend;
-        let mut x = backend.embed_rows(&self.table, &tokens)?;
-        for (number, layer) in self.layers.iter().enumerate() {
+        let (backend, weights) = (&self.backend, &self.weights);
+        let mut x = backend.embed_rows(&weights.table, &tokens, spec.scales.embedding)?;
+        for (number, (layer, how)) in weights.layers.iter().zip(&spec.layers).enumerate() {
             let qkv = backend.norm_qkv(&x, &layer.norm, [&layer.q, &layer.k, &layer.v])?;
             let qk_norm = layer.qk_norm.as_ref().map(|[q, k]| [q, k]);
-            let q = backend.rope_and_cache(qkv, qk_norm, &mut self.kv, number, &plan)?;
-            let mixed = backend.paged_attention(&q, &self.kv, number, &plan)?;
-            x = backend.linear_add(&mixed, &layer.out, x)?;
-            x = backend.gated_mlp(x, &layer.mlp)?;
+            let q = backend.rope_and_cache(qkv, qk_norm, &ropes[how.rope], &mut self.kv, number, &plan)?;
+            let mixed = backend.paged_attention(&q, &self.kv, number, &how.attend, &plan)?;
+            x = backend.linear_add(&mixed, &layer.out, &layer.join, x)?;
+            x = backend.mlp(x, &layer.mlp)?;
         }
         let wanted: Vec<_> = plan.spans.iter().zip(batch).map(|(span, s)| wanted_rows(span, s.logits)).collect();
         let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
-        let logits = backend.head(&x, &rows, &self.norm, &self.head)?;
+        let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head)?;
+        finish(&mut logits, &spec.scales);
         let mut rest = logits.as_slice();
         Ok(wanted
             .into_iter()
@@ -332,8 +241,18 @@ impl<B: Backend> Forward for Transformer<B> {
     }
 }
 
-/// Lays the sequences' new tokens end to end.
-fn plan<'a>(spec: &ModelSpec, batch: &[StepSequence<'a>]) -> (Plan<'a>, Vec<u32>) {
+/// Scales and caps logits, where this family does.
+fn finish(logits: &mut [f32], scales: &Scales) {
+    if scales.logits != 1.0 {
+        logits.iter_mut().for_each(|x| *x *= scales.logits);
+    }
+    if let Some(cap) = scales.logit_cap {
+        logits.iter_mut().for_each(|x| *x = cap * (*x / cap).tanh());
+    }
+}
+
+/// Lays the sequences' new tokens end to end; also gives their angles for each of the model's rotations.
+fn plan<'a>(spec: &ModelSpec, batch: &[StepSequence<'a>]) -> (Plan<'a>, Vec<RopeRows>, Vec<u32>) {
     let mut tokens = Vec::new();
     let mut spans = Vec::with_capacity(batch.len());
     for sequence in batch {
@@ -341,9 +260,10 @@ fn plan<'a>(spec: &ModelSpec, batch: &[StepSequence<'a>]) -> (Plan<'a>, Vec<u32>
         tokens.extend_from_slice(sequence.tokens);
         spans.push(Span { rows: first..tokens.len(), start: sequence.start, blocks: sequence.blocks });
     }
-    let positions = spans.iter().flat_map(|span: &Span<'_>| span.start..span.start + span.rows.len());
-    let plan = Plan { rope: spec.rope.rows(positions), rows: tokens.len(), spans: spans.clone() };
-    (plan, tokens)
+    let positions = || spans.iter().flat_map(|span: &Span<'_>| span.start..span.start + span.rows.len());
+    let ropes = spec.ropes.iter().map(|rope| rope.rows(positions())).collect();
+    let plan = Plan { rows: tokens.len(), spans };
+    (plan, ropes, tokens)
 }
 
 /// Rows of the step whose logits a sequence asked for.

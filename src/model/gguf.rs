@@ -121,6 +121,17 @@ impl Gguf {
         self.typed(key, "true or false", |value| value.to_bool().ok())
     }
 
+    /// A list of true and false; `None` where the key is absent or a number.
+    pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, ModelError> {
+        match self.metadata.get(key) {
+            Some(Value::Array(_)) => self.typed(key, "a list of true and false", |value| {
+                let flag = |v: &Value| v.to_bool().ok().or_else(|| whole(v).map(|x| x != 0));
+                value.to_vec().ok()?.iter().map(flag).collect()
+            }),
+            _ => Ok(None),
+        }
+    }
+
     /// A text.
     pub fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
         self.typed(key, "a text", |value| value.to_string().ok().map(String::as_str))
@@ -187,6 +198,13 @@ impl Gguf {
         }
     }
 
+    /// The same file with another text in its metadata.
+    #[cfg(test)]
+    pub(super) fn with_text(mut self, key: &str, text: &str) -> Self {
+        self.metadata.insert(key.into(), Value::String(text.into()));
+        self
+    }
+
     /// Where a tensor's bytes lie in the file.
     #[cfg(test)]
     pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {
@@ -198,17 +216,76 @@ impl Gguf {
     /// # Errors
     /// Where it is missing or has another shape.
     pub fn matrix<'a>(&'a self, name: &'a str, rows: usize, cols: usize) -> Result<PackedMatrix<'a>, ModelError> {
-        let Some(place) = self.tensors.get(name) else {
-            return Err(self.error(format!("tensor `{name}` is missing")));
-        };
-        if place.dims != [rows, cols] {
-            return Err(self.error(format!(
-                "tensor `{name}` has the shape {:?}; the metadata calls for {:?}",
-                place.dims,
-                [rows, cols]
-            )));
-        }
+        let place = self.tensor(name, &[rows, cols])?;
         Ok(PackedMatrix { name, format: place.format, rows, cols, bytes: &self.map[place.bytes.clone()] })
+    }
+
+    /// Rows `from..from + rows` of a matrix of `of` rows.
+    ///
+    /// # Errors
+    /// As for [`Self::matrix`].
+    pub fn rows<'a>(
+        &'a self,
+        name: &'a str,
+        of: usize,
+        cols: usize,
+        from: usize,
+        rows: usize,
+    ) -> Result<PackedMatrix<'a>, ModelError> {
+        Ok(part(self.matrix(name, of, cols)?, from, rows))
+    }
+
+    /// Numbers `from..from + len` of a vector of `of` numbers, as a matrix of one row.
+    ///
+    /// # Errors
+    /// As for [`Self::vector`].
+    pub fn vector_part<'a>(
+        &'a self,
+        name: &'a str,
+        of: usize,
+        from: usize,
+        len: usize,
+    ) -> Result<PackedMatrix<'a>, ModelError> {
+        let whole = self.vector(name, of)?;
+        if len == of {
+            return Ok(whole);
+        }
+        // Vectors are in formats without blocks, or all of one.
+        let bytes = whole.format.block_bytes();
+        match whole.format.block_len() {
+            1 => Ok(PackedMatrix { cols: len, bytes: &whole.bytes[from * bytes..][..len * bytes], ..whole }),
+            _ => Err(self.error(format!("tensor `{name}` is a part of several vectors and not in a float format"))),
+        }
+    }
+
+    /// Matrix `number` of a tensor of `count` matrices.
+    ///
+    /// # Errors
+    /// As for [`Self::matrix`].
+    pub fn matrix_of<'a>(
+        &'a self,
+        name: &'a str,
+        count: usize,
+        number: usize,
+        rows: usize,
+        cols: usize,
+    ) -> Result<PackedMatrix<'a>, ModelError> {
+        let all = self.tensor(name, &[count, rows, cols])?;
+        let matrix =
+            PackedMatrix { name, format: all.format, rows: count * rows, cols, bytes: &self.map[all.bytes.clone()] };
+        Ok(part(matrix, number * rows, rows))
+    }
+
+    /// A tensor of the shape that the model needs.
+    fn tensor(&self, name: &str, dims: &[usize]) -> Result<&TensorPlace, ModelError> {
+        match self.tensors.get(name) {
+            None => Err(self.error(format!("tensor `{name}` is missing"))),
+            Some(place) if place.dims == dims => Ok(place),
+            Some(place) => {
+                Err(self
+                    .error(format!("tensor `{name}` has the shape {:?}; the metadata calls for {dims:?}", place.dims)))
+            }
+        }
     }
 
     /// A vector of the length that the model needs, as a matrix of one row.
@@ -216,18 +293,15 @@ impl Gguf {
     /// # Errors
     /// Where it is missing or has another shape.
     pub fn vector<'a>(&'a self, name: &'a str, len: usize) -> Result<PackedMatrix<'a>, ModelError> {
-        let Some(place) = self.tensors.get(name) else {
-            return Err(self.error(format!("tensor `{name}` is missing")));
-        };
-        if place.dims != [len] {
-            return Err(self.error(format!(
-                "tensor `{name}` has the shape {:?}; the metadata calls for {:?}",
-                place.dims,
-                [len]
-            )));
-        }
+        let place = self.tensor(name, &[len])?;
         Ok(PackedMatrix { name, format: place.format, rows: 1, cols: len, bytes: &self.map[place.bytes.clone()] })
     }
+}
+
+/// Some rows of a matrix.
+fn part(matrix: PackedMatrix<'_>, from: usize, rows: usize) -> PackedMatrix<'_> {
+    let row_bytes = matrix.bytes.len() / matrix.rows;
+    PackedMatrix { rows, bytes: &matrix.bytes[from * row_bytes..][..rows * row_bytes], ..matrix }
 }
 
 /// Refuses what candle's reader would stumble over: other file kinds, and an alignment of 0.

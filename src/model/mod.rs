@@ -26,6 +26,8 @@
 
 mod decoder;
 mod gguf;
+mod layers;
+mod scaling;
 mod spec;
 mod tokenizer;
 

@@ -7,7 +7,7 @@
 use candle_core::{D, DType, Device, Tensor};
 use candle_nn::ops::softmax_last_dim;
 
-use crate::compute::{AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeKind, Span};
+use crate::compute::{Attend, AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeKind, RopeRows, Span};
 
 /// The pool in device memory, in `f32`.
 pub(super) struct DeviceKv {
@@ -32,11 +32,12 @@ impl DeviceKv {
         q: &Tensor,
         k: &Tensor,
         v: &Tensor,
+        rope: &RopeRows,
         plan: &Plan<'_>,
     ) -> Result<Tensor, ComputeError> {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape.attention;
-        let q = self.rotate(q, heads, head_dim, plan)?;
-        let k = self.rotate(k, kv_heads, head_dim, plan)?;
+        let q = self.rotate(q, heads, head_dim, rope, plan.rows)?;
+        let k = self.rotate(k, kv_heads, head_dim, rope, plan.rows)?;
         let width = kv_heads * head_dim;
         let mut slots = Vec::with_capacity(plan.rows);
         for span in &plan.spans {
@@ -59,8 +60,14 @@ impl DeviceKv {
         Ok((block * BLOCK_TOKENS + slot) as u32)
     }
 
-    fn rotate(&self, x: &Tensor, heads: usize, head_dim: usize, plan: &Plan<'_>) -> Result<Tensor, ComputeError> {
-        let (rope, rows) = (&plan.rope, plan.rows);
+    fn rotate(
+        &self,
+        x: &Tensor,
+        heads: usize,
+        head_dim: usize,
+        rope: &RopeRows,
+        rows: usize,
+    ) -> Result<Tensor, ComputeError> {
         let angles = |x: &[f32]| Tensor::from_slice(x, (rows, 1, rope.pairs), &self.device);
         let (cos, sin) = (angles(&rope.cos)?, angles(&rope.sin)?);
         let x = x.reshape((rows, heads, head_dim))?;
@@ -86,7 +93,13 @@ impl DeviceKv {
         Ok(whole.reshape((rows, heads * head_dim))?.contiguous()?)
     }
 
-    pub(super) fn attend(&self, layer: usize, q: &Tensor, plan: &Plan<'_>) -> Result<Tensor, ComputeError> {
+    pub(super) fn attend(
+        &self,
+        layer: usize,
+        q: &Tensor,
+        how: &Attend,
+        plan: &Plan<'_>,
+    ) -> Result<Tensor, ComputeError> {
         let AttentionShape { heads, kv_heads, head_dim } = self.shape.attention;
         let group = heads / kv_heads;
         let mut outs = Vec::with_capacity(plan.spans.len());
@@ -101,9 +114,16 @@ impl DeviceKv {
             // Query heads of one group become rows beside each other: [kv_heads][group * rows][head_dim].
             let q = q.narrow(0, span.rows.start, rows)?.reshape((rows, kv_heads, group, head_dim))?;
             let q = q.permute((1, 2, 0, 3))?.contiguous()?.reshape((kv_heads, group * rows, head_dim))?;
-            let scores = (q.matmul(&k.transpose(1, 2)?)? * (1.0 / (head_dim as f64).sqrt()))?;
+            let mut scores = (q.matmul(&k.transpose(1, 2)?)? * how.scale as f64)?;
+            if let Some(cap) = how.softcap {
+                scores = ((scores / cap as f64)?.tanh()? * cap as f64)?;
+            }
             let mask: Vec<f32> = (0..rows)
-                .flat_map(|row| (0..seen).map(move |p| if p <= span.start + row { 0.0 } else { f32::NEG_INFINITY }))
+                .flat_map(|row| {
+                    let own = span.start + row;
+                    let sees = how.first_seen(own)..=own;
+                    (0..seen).map(move |p| if sees.contains(&p) { 0.0 } else { f32::NEG_INFINITY })
+                })
                 .collect();
             let mask = Tensor::from_vec(mask, (1, 1, rows, seen), &self.device)?;
             let scores = scores.reshape((kv_heads, group, rows, seen))?.broadcast_add(&mask)?;

@@ -13,7 +13,10 @@ use self::cuda_kv::DeviceKv;
 pub(super) use self::weights::widen;
 pub use self::weights::{Linear, Norm, Table, WeightPolicy};
 use super::paged::{PagedKv, rotate_heads};
-use super::{Backend, ComputeError, GatedMlp, KvShape, PackedMatrix, Plan, Qkv, gate};
+use super::{
+    Activation, Attend, Backend, ComputeError, Experts, Gated, Join, KvShape, Mlp, MlpKind, PackedMatrix, Plan, Qkv,
+    RopeRows, experts, gate,
+};
 
 /// candle on one device.
 pub struct CandleBackend {
@@ -75,6 +78,55 @@ impl CandleBackend {
         let rows = numbers.len() / width;
         Ok(Tensor::from_vec(numbers, (rows, width), &self.device)?)
     }
+
+    fn gated(&self, x: &Tensor, gated: &Gated<Self>) -> Result<Tensor, ComputeError> {
+        let (gate, up) = (gated.gate.apply(x)?, gated.up.apply(x)?);
+        let inner = if self.on_cpu() {
+            let mut inner = numbers(&gate)?;
+            weights::with_slice(&up, |up| {
+                gate::gate_times(gated.activation, &mut inner, up);
+                Ok(())
+            })?;
+            self.rows(inner, gate.dim(1)?)?
+        } else {
+            match gated.activation {
+                Activation::Silu => (gate.silu()? * up)?,
+                // candle's `gelu` is the tangent form.
+                Activation::Gelu => (gate.gelu()? * up)?,
+            }
+        };
+        gated.down.apply(&inner)
+    }
+
+    /// What a mixture of experts makes of normalised rows.
+    fn experts(&self, x: &Tensor, mixture: &Experts<Self>) -> Result<Tensor, ComputeError> {
+        let logits = numbers(&mixture.router.apply(x)?)?;
+        let mut out = x.zeros_like()?;
+        for (expert, rows) in mixture.all.iter().zip(experts::route(&logits, mixture.all.len(), mixture.used)) {
+            if rows.is_empty() {
+                continue;
+            }
+            let (index, weights): (Vec<u32>, Vec<f32>) =
+                rows.iter().map(|(row, weight)| (*row as u32, *weight)).unzip();
+            let index = Tensor::from_vec(index, rows.len(), &self.device)?;
+            let weights = Tensor::from_vec(weights, (rows.len(), 1), &self.device)?;
+            let part = self.gated(&x.index_select(&index, 0)?, expert)?.broadcast_mul(&weights)?;
+            out = out.index_add(&index, &part, 0)?;
+        }
+        Ok(out)
+    }
+}
+
+/// `residual + scale * norm(branch)`.
+fn joined(branch: Tensor, join: &Join<CandleBackend>, residual: Tensor) -> Result<Tensor, ComputeError> {
+    let branch = match &join.norm {
+        None => branch,
+        Some(norm) => norm.apply(&branch)?,
+    };
+    match join.scale {
+        1.0 => Ok((residual + branch)?),
+        scale => Ok((residual + (branch * scale as f64)?)?),
+    }
 }
 
 impl Backend for CandleBackend {
@@ -111,8 +163,12 @@ impl Backend for CandleBackend {
         2 * shape.block_len() * shape.layers * size_of::<f32>()
     }
 
-    fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Tensor, ComputeError> {
-        table.rows(tokens, &self.device)
+    fn embed_rows(&self, table: &Table, tokens: &[u32], scale: f32) -> Result<Tensor, ComputeError> {
+        let rows = table.rows(tokens, &self.device)?;
+        match scale {
+            1.0 => Ok(rows),
+            scale => Ok((rows * scale as f64)?),
+        }
     }
 
     fn norm_qkv(&self, x: &Tensor, norm: &Norm, linears: [&Linear; 3]) -> Result<Qkv<Tensor>, ComputeError> {
@@ -125,6 +181,7 @@ impl Backend for CandleBackend {
         &self,
         qkv: Qkv<Tensor>,
         qk_norm: Option<[&Norm; 2]>,
+        rope: &RopeRows,
         kv: &mut CandleKv,
         layer: usize,
         plan: &Plan<'_>,
@@ -139,11 +196,11 @@ impl Backend for CandleBackend {
                 let attention = pool.shape().attention;
                 let mut q = numbers(&q)?;
                 let mut k = numbers(&k)?;
-                rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
-                pool.write(layer, &mut k, &numbers(&v)?, plan)?;
+                rotate_heads(&mut q, attention.head_dim, attention.heads, rope);
+                pool.write(layer, &mut k, &numbers(&v)?, rope, plan)?;
                 self.rows(q, attention.heads * attention.head_dim)
             }
-            CandleKv::Device(DeviceKvHandle(pool)) => pool.rope_and_write(layer, &q, &k, &v, plan),
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.rope_and_write(layer, &q, &k, &v, rope, plan),
         }
     }
 
@@ -152,6 +209,7 @@ impl Backend for CandleBackend {
         q: &Tensor,
         kv: &CandleKv,
         layer: usize,
+        attend: &Attend,
         plan: &Plan<'_>,
     ) -> Result<Tensor, ComputeError> {
         match kv {
@@ -159,33 +217,32 @@ impl Backend for CandleBackend {
                 let width = q.dim(1)?;
                 let out = weights::with_slice(q, |q| {
                     let mut out = vec![0.0; q.len()];
-                    pool.attend(layer, q, plan, &mut out);
+                    pool.attend(layer, q, attend, plan, &mut out);
                     Ok(out)
                 })?;
                 self.rows(out, width)
             }
-            CandleKv::Device(DeviceKvHandle(pool)) => pool.attend(layer, q, plan),
+            CandleKv::Device(DeviceKvHandle(pool)) => pool.attend(layer, q, attend, plan),
         }
     }
 
-    fn linear_add(&self, x: &Tensor, linear: &Linear, residual: Tensor) -> Result<Tensor, ComputeError> {
-        Ok((residual + linear.apply(x)?)?)
+    fn linear_add(
+        &self,
+        x: &Tensor,
+        linear: &Linear,
+        join: &Join<Self>,
+        residual: Tensor,
+    ) -> Result<Tensor, ComputeError> {
+        joined(linear.apply(x)?, join, residual)
     }
 
-    fn gated_mlp(&self, x: Tensor, mlp: &GatedMlp<Self>) -> Result<Tensor, ComputeError> {
+    fn mlp(&self, x: Tensor, mlp: &Mlp<Self>) -> Result<Tensor, ComputeError> {
         let normed = mlp.norm.apply(&x)?;
-        let (gate, up) = (mlp.gate.apply(&normed)?, mlp.up.apply(&normed)?);
-        let inner = if self.on_cpu() {
-            let mut inner = numbers(&gate)?;
-            weights::with_slice(&up, |up| {
-                gate::silu_times(&mut inner, up);
-                Ok(())
-            })?;
-            self.rows(inner, gate.dim(1)?)?
-        } else {
-            (gate.silu()? * up)?
+        let branch = match &mlp.kind {
+            MlpKind::Gated(gated) => self.gated(&normed, gated)?,
+            MlpKind::Experts(experts) => self.experts(&normed, experts)?,
         };
-        Ok((x + mlp.down.apply(&inner)?)?)
+        joined(branch, &mlp.join, x)
     }
 
     fn head(&self, x: &Tensor, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {

@@ -16,7 +16,10 @@ fn random(rng: &mut StdRng, rows: usize, width: usize) -> Tensor {
 #[test]
 fn attention_by_tensor_operations_equals_the_cpu_kernel() {
     let mut rng = StdRng::seed_from_u64(21);
-    for kind in [RopeKind::Interleaved, RopeKind::Halves] {
+    for (kind, how) in [
+        (RopeKind::Interleaved, Attend::plain(20)),
+        (RopeKind::Halves, Attend { scale: 0.3, window: Some(14), softcap: Some(0.5) }),
+    ] {
         let attention = AttentionShape { heads: 6, kv_heads: 2, head_dim: 20 };
         let shape = KvShape { layers: 1, blocks: 6, attention };
         let backend = CandleBackend { device: Device::Cpu, policy: WeightPolicy::Dense };
@@ -32,14 +35,14 @@ fn attention_by_tensor_operations_equals_the_cpu_kernel() {
                     Span { rows: 0..a.len(), start: a.start, blocks: &first },
                     Span { rows: a.len()..rows, start: b.start, blocks: &second },
                 ],
-                rope: rope.rows(a.chain(b)),
                 rows,
             };
+            let angles = rope.rows(a.chain(b));
             let (q, k, v) = (random(&mut rng, rows, 120), random(&mut rng, rows, 40), random(&mut rng, rows, 40));
             let run = |kv: &mut CandleKv| {
                 let qkv = Qkv { q: q.clone(), k: k.clone(), v: v.clone() };
-                let q = backend.rope_and_cache(qkv, None, kv, 0, &plan).unwrap();
-                numbers(&backend.paged_attention(&q, kv, 0, &plan).unwrap()).unwrap()
+                let q = backend.rope_and_cache(qkv, None, &angles, kv, 0, &plan).unwrap();
+                numbers(&backend.paged_attention(&q, kv, 0, &how, &plan).unwrap()).unwrap()
             };
             let (expected, got) = (run(&mut cpu), run(&mut device));
             let worst = expected.iter().zip(&got).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);

@@ -6,8 +6,8 @@
 //! 2. rotate, and write keys and values to their blocks;
 //! 3. attention over blocks ([`paged`](super::paged));
 //! 4. round, then the output product, added to the residual as its sums are finished;
-//! 5. normalise and round; gate and up in one product whose sums become `silu(gate) * up`, rounded, while they lie in
-//!    the nearest cache; then the down product, added to the residual.
+//! 5. normalise and round; gate and up in one product whose sums become `activation(gate) * up`, rounded, while they
+//!    lie in the nearest cache; then the down product, added to the residual.
 //!
 //! The parts: [`tile`] is what an instruction set must do, 16 columns at a time; [`code`] is what a format's weights
 //! look like; [`packed`] lays them out; [`rounded`] are activations of 8 bits; [`product`] multiplies; [`passes`] is what
@@ -40,7 +40,10 @@ pub use self::weights::{Linear, Norm, Table};
 use self::weights::{Weight, vector};
 use super::paged::{PagedKv, rotate_heads};
 use super::parallel::{SharedOut, for_each_index};
-use super::{Backend, ComputeError, Format, GatedMlp, KvShape, PackedMatrix, Plan, Qkv, gate};
+use super::{
+    Attend, Backend, ComputeError, Experts, Format, Gated, Join, KvShape, Mlp, MlpKind, PackedMatrix, Plan, Qkv,
+    RopeRows, experts, gate,
+};
 
 /// Kernels of our own on the CPU.
 pub struct NativeBackend {
@@ -203,6 +206,82 @@ impl NativeBackend {
         }
         Ok(())
     }
+
+    /// `out += gated(x)`.
+    fn add_gated(&self, x: &Normed, gated: &Gated<Self>, out: &mut Rows) -> Result<(), ComputeError> {
+        let Gated { gate, up, down, activation } = gated;
+        let fused = match (&x.rounded, gate.packed(), up.packed(), down.packed()) {
+            (Some(rounded), Some(g), Some(u), Some(d)) if gate.bias.is_none() && up.bias.is_none() => {
+                Some((rounded, g, u, d))
+            }
+            _ => None,
+        };
+        let Some((rounded, gate, up, packed_down)) = fused else {
+            let mut inner = self.products(x, &[gate, up]);
+            let (Some(up), Some(mut gate)) = (inner.pop(), inner.pop()) else {
+                return Err(ComputeError::Step("two products gave fewer results".into()));
+            };
+            gate::gate_times(*activation, &mut gate, &up);
+            return self.add_linear(&gate, down, out);
+        };
+        if gate.outputs != up.outputs || gate.outputs != packed_down.inputs || packed_down.outputs != out.width() {
+            return Err(ComputeError::Step("the parts of a gated MLP do not fit".into()));
+        }
+        let mut inner = self.buffers.rounded(rounded.rows(), packed_down.inputs);
+        let to = inner.shared();
+        for_each_group_of_two(self.isa, rounded, [gate, up], |first, rows, gate, up| {
+            // SAFETY: a group is one block of each of its rows, and nobody else's.
+            unsafe { passes::gate_and_round(self.isa, *activation, [gate, up], to, rows.start, first / GROUP) }
+        });
+        self.add_product(&inner, packed_down, down.bias.as_deref(), out);
+        Ok(())
+    }
+
+    /// What a mixture of experts makes of the normalised rows of `x`. Every row takes in its experts in their order.
+    fn experts(&self, x: &Rows, norm: &Norm, mixture: &Experts<Self>) -> Result<Rows, ComputeError> {
+        let normed = self.norm(x, x.count(), |row| row, norm, &[&mixture.router])?;
+        let Some(logits) = self.products(&normed, &[&mixture.router]).pop() else {
+            return Err(ComputeError::Step("the router gave nothing".into()));
+        };
+        let width = x.width();
+        let mut out = self.zeros(x.count(), width);
+        for (expert, rows) in mixture.all.iter().zip(experts::route(&logits, mixture.all.len(), mixture.used)) {
+            if rows.is_empty() {
+                continue;
+            }
+            let normed = self.norm(x, rows.len(), |i| rows[i].0, norm, &[&expert.gate, &expert.up])?;
+            let mut part = self.zeros(rows.len(), width);
+            self.add_gated(&normed, expert, &mut part)?;
+            for ((row, weight), part) in rows.iter().zip(part.chunks_exact(width)) {
+                out[row * width..][..width].iter_mut().zip(part).for_each(|(out, part)| *out += weight * part);
+            }
+        }
+        Ok(out)
+    }
+
+    fn zeros(&self, rows: usize, width: usize) -> Rows {
+        let mut zeros = self.buffers.rows(rows, width);
+        zeros.fill(0.0);
+        zeros
+    }
+
+    /// `residual + scale * norm(branch)`.
+    fn join(&self, branch: Rows, join: &Join<Self>, mut residual: Rows) -> Result<Rows, ComputeError> {
+        let branch = match &join.norm {
+            None => branch,
+            Some(norm) if norm.weight.len() == branch.width() => {
+                let mut normed = self.buffers.rows(branch.count(), branch.width());
+                passes::norm(self.isa, &branch, |row| row, norm, &mut normed);
+                normed
+            }
+            Some(norm) => {
+                let (norm, width) = (norm.weight.len(), branch.width());
+                return Err(ComputeError::Step(format!("a norm of {norm} over rows of {width}")));
+            }
+        };
+        residual.iter_mut().zip(branch.iter()).for_each(|(to, x)| *to += join.scale * x);
+        Ok(residual)
+    }
 }
 
 /// Writes a group's sums to `out`, rows of `width`.
@@ -268,7 +347,7 @@ impl Backend for NativeBackend {
         }
     }
 
-    fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Rows, ComputeError> {
+    fn embed_rows(&self, table: &Table, tokens: &[u32], scale: f32) -> Result<Rows, ComputeError> {
         let width = table.weight.inputs();
         let mut rows = self.buffers.rows(tokens.len(), width);
         let shared = SharedOut::new(&mut rows);
@@ -276,6 +355,9 @@ impl Backend for NativeBackend {
             // SAFETY: each row is one index's alone.
             let to = unsafe { shared.slice(row * width, width) };
             table.weight.row(tokens[row] as usize, to);
+            if scale != 1.0 {
+                to.iter_mut().for_each(|x| *x *= scale);
+            }
         });
         Ok(rows)
     }
@@ -293,6 +375,7 @@ impl Backend for NativeBackend {
         &self,
         qkv: Qkv<Rows>,
         qk_norm: Option<[&Norm; 2]>,
+        rope: &RopeRows,
         kv: &mut NativeKv,
         layer: usize,
         plan: &Plan<'_>,
@@ -309,58 +392,65 @@ impl Backend for NativeBackend {
             }
         }
         let attention = on_pool!(kv, pool => pool.shape().attention);
-        rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
+        rotate_heads(&mut q, attention.head_dim, attention.heads, rope);
         match kv {
-            NativeKv(Kv::Bytes(pool)) => pool.write(self.isa, layer, &mut k, &v, plan)?,
-            NativeKv(Kv::Half(pool)) => pool.write(layer, &mut k, &v, plan)?,
-            NativeKv(Kv::Single(pool)) => pool.write(layer, &mut k, &v, plan)?,
+            NativeKv(Kv::Bytes(pool)) => pool.write(self.isa, layer, &mut k, &v, rope, plan)?,
+            NativeKv(Kv::Half(pool)) => pool.write(layer, &mut k, &v, rope, plan)?,
+            NativeKv(Kv::Single(pool)) => pool.write(layer, &mut k, &v, rope, plan)?,
         }
         Ok(q)
     }
 
-    fn paged_attention(&self, q: &Rows, kv: &NativeKv, layer: usize, plan: &Plan<'_>) -> Result<Rows, ComputeError> {
+    fn paged_attention(
+        &self,
+        q: &Rows,
+        kv: &NativeKv,
+        layer: usize,
+        attend: &Attend,
+        plan: &Plan<'_>,
+    ) -> Result<Rows, ComputeError> {
         let mut out = self.buffers.rows(q.count(), q.width());
         match kv {
-            NativeKv(Kv::Bytes(pool)) => pool.attend(self.isa, layer, q, plan, &mut out),
-            NativeKv(Kv::Half(pool)) => pool.attend(layer, q, plan, &mut out),
-            NativeKv(Kv::Single(pool)) => pool.attend(layer, q, plan, &mut out),
+            NativeKv(Kv::Bytes(pool)) => pool.attend(self.isa, layer, q, attend, plan, &mut out)?,
+            NativeKv(Kv::Half(pool)) => pool.attend(layer, q, attend, plan, &mut out),
+            NativeKv(Kv::Single(pool)) => pool.attend(layer, q, attend, plan, &mut out),
         }
         Ok(out)
     }
 
-    fn linear_add(&self, x: &Rows, linear: &Linear, mut residual: Rows) -> Result<Rows, ComputeError> {
-        self.add_linear(x, linear, &mut residual)?;
-        Ok(residual)
+    fn linear_add(
+        &self,
+        x: &Rows,
+        linear: &Linear,
+        join: &Join<Self>,
+        mut residual: Rows,
+    ) -> Result<Rows, ComputeError> {
+        if join.is_plain() {
+            self.add_linear(x, linear, &mut residual)?;
+            return Ok(residual);
+        }
+        let mut branch = self.zeros(residual.count(), residual.width());
+        self.add_linear(x, linear, &mut branch)?;
+        self.join(branch, join, residual)
     }
 
-    fn gated_mlp(&self, mut x: Rows, mlp: &GatedMlp<Self>) -> Result<Rows, ComputeError> {
-        let normed = self.norm(&x, x.count(), |row| row, &mlp.norm, &[&mlp.gate, &mlp.up])?;
-        let fused = match (&normed.rounded, mlp.gate.packed(), mlp.up.packed(), mlp.down.packed()) {
-            (Some(rounded), Some(gate), Some(up), Some(down)) if mlp.gate.bias.is_none() && mlp.up.bias.is_none() => {
-                Some((rounded, gate, up, down))
+    fn mlp(&self, mut x: Rows, mlp: &Mlp<Self>) -> Result<Rows, ComputeError> {
+        match &mlp.kind {
+            MlpKind::Gated(gated) => {
+                let normed = self.norm(&x, x.count(), |row| row, &mlp.norm, &[&gated.gate, &gated.up])?;
+                if mlp.join.is_plain() {
+                    self.add_gated(&normed, gated, &mut x)?;
+                    return Ok(x);
+                }
+                let mut branch = self.zeros(x.count(), x.width());
+                self.add_gated(&normed, gated, &mut branch)?;
+                self.join(branch, &mlp.join, x)
             }
-            _ => None,
-        };
-        let Some((rounded, gate, up, down)) = fused else {
-            let mut inner = self.products(&normed, &[&mlp.gate, &mlp.up]);
-            let (Some(up), Some(mut gate)) = (inner.pop(), inner.pop()) else {
-                return Err(ComputeError::Step("two products gave fewer results".into()));
-            };
-            gate::silu_times(&mut gate, &up);
-            self.add_linear(&gate, &mlp.down, &mut x)?;
-            return Ok(x);
-        };
-        if gate.outputs != up.outputs || gate.outputs != down.inputs || down.outputs != x.width() {
-            return Err(ComputeError::Step("the parts of a gated MLP do not fit".into()));
+            MlpKind::Experts(experts) => {
+                let branch = self.experts(&x, &mlp.norm, experts)?;
+                self.join(branch, &mlp.join, x)
+            }
         }
-        let mut inner = self.buffers.rounded(x.count(), down.inputs);
-        let to = inner.shared();
-        for_each_group_of_two(self.isa, rounded, [gate, up], |first, rows, gate, up| {
-            // SAFETY: a group is one block of each of its rows, and nobody else's.
-            unsafe { passes::gate_and_round(self.isa, gate, up, to, rows.start, first / GROUP) }
-        });
-        self.add_product(&inner, down, mlp.down.bias.as_deref(), &mut x);
-        Ok(x)
     }
 
     fn head(&self, x: &Rows, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {

@@ -6,7 +6,7 @@ use super::rounded::{RoundedRows, SharedRounded};
 use super::tile::{BLOCK, Isa, Tile, on_isa};
 use super::weights::Norm;
 use crate::compute::parallel::{SharedOut, for_each_index};
-use crate::compute::{gate, norm};
+use crate::compute::{Activation, gate, norm};
 
 /// Rows in one piece of work are chosen to make about this many numbers.
 const PIECE: usize = 8 * 1024;
@@ -66,19 +66,19 @@ pub(super) fn round(isa: Isa, x: &[f32], to: &mut RoundedRows) {
     });
 }
 
-/// `silu(gate) * up` of a group's sums (`[rows][32]`, the first being row `row`), rounded into block `block`.
+/// `activation(gate) * up` of a group's sums (`[rows][32]`, the first being row `row`), rounded into block `block`.
 ///
 /// # Safety
 /// Nobody else uses the block of these rows.
 pub(super) unsafe fn gate_and_round(
     isa: Isa,
-    gate: &mut [f32],
-    up: &[f32],
+    activation: Activation,
+    [gate, up]: [&mut [f32]; 2],
     to: SharedRounded,
     row: usize,
     block: usize,
 ) {
-    gate::silu_times_slice(isa.lanes(), gate, up);
+    gate::gate_times_slice(isa.lanes(), activation, gate, up);
     let gate = &gate[..];
     // SAFETY: `isa` is one that this CPU has; the block is the caller's.
     unsafe { on_isa!(isa, round_column(gate: &[f32], to: SharedRounded, row: usize, block: usize)) }

@@ -2,14 +2,14 @@
 //!
 //! The rows of a tile belong to one span and share a KV head. Block after block, while it lies in the nearest cache, all
 //! rows of the tile take it in with the online softmax (Milakov and Gimelshein 2018; Dao et al. 2022,
-//! "FlashAttention"). The walk is by whole blocks from position 0, so a row's result does not depend on how the prompt
-//! was cut into steps, to the last bit.
+//! "FlashAttention"). The walk is by whole blocks from the first that a row sees, so a row's result does not depend on
+//! how the prompt was cut into steps, to the last bit.
 
 use super::padded;
 use super::stored::Stored;
 use crate::compute::lanes::{Lanes, exp};
 use crate::compute::parallel::SharedOut;
-use crate::compute::{AttentionShape, BLOCK_TOKENS, Span};
+use crate::compute::{Attend, AttentionShape, BLOCK_TOKENS, Span};
 
 /// Most query rows of a tile.
 pub(super) const TILE_ROWS: usize = 48;
@@ -21,6 +21,7 @@ pub(in crate::compute) struct Item<'a, S> {
     pub(super) q: &'a [f32],
     pub(super) out: &'a SharedOut<'a>,
     pub(super) attention: AttentionShape,
+    pub(super) how: Attend,
     pub(super) span: &'a Span<'a>,
     pub(super) kv_head: usize,
     pub(super) first: usize,
@@ -32,8 +33,10 @@ pub(in crate::compute) struct Item<'a, S> {
 struct Walk<'a> {
     /// Where each row lies in the queries and in the output.
     at: [usize; TILE_ROWS],
-    /// Positions that each row sees.
+    /// The first position that each row sees, and the one behind the last.
+    from: [usize; TILE_ROWS],
     sees: [usize; TILE_ROWS],
+    how: Attend,
     /// Largest score of each row.
     best: [f32; TILE_ROWS],
     /// Sum of each row's weights, `e^(score - best)`.
@@ -55,7 +58,9 @@ pub(super) unsafe fn attend_item<L: Lanes, S: Stored>(item: Item<'_, S>) {
     let mut sums = vec![0.0f32; item.rows * width];
     let mut walk = Walk {
         at: [0; TILE_ROWS],
+        from: [0; TILE_ROWS],
         sees: [0; TILE_ROWS],
+        how: item.how,
         best: [f32::NEG_INFINITY; TILE_ROWS],
         total: [0.0; TILE_ROWS],
         sums: &mut sums,
@@ -64,10 +69,12 @@ pub(super) unsafe fn attend_item<L: Lanes, S: Stored>(item: Item<'_, S>) {
     for i in 0..item.rows {
         let (token, head) = ((item.first + i) / group, item.kv_head * group + (item.first + i) % group);
         walk.at[i] = ((item.span.rows.start + token) * heads + head) * head_dim;
+        walk.from[i] = item.how.first_seen(item.span.start + token);
         walk.sees[i] = item.span.start + token + 1;
     }
     let blocks = walk.sees[item.rows - 1].div_ceil(BLOCK_TOKENS);
-    for (number, block) in item.span.blocks[..blocks].iter().enumerate() {
+    let first = walk.from[0] / BLOCK_TOKENS;
+    for (number, block) in item.span.blocks[..blocks].iter().enumerate().skip(first) {
         let at = *block as usize * kv_heads + item.kv_head;
         let keys = &item.keys[at * key_len..][..key_len];
         let values = &item.values[at * value_len..][..value_len];
@@ -108,7 +115,7 @@ impl Walk<'_> {
         start: usize,
     ) -> usize {
         let filled = self.sees[i + R - 1].saturating_sub(start).min(BLOCK_TOKENS);
-        if filled == 0 {
+        if filled == 0 || self.from[i] >= start + BLOCK_TOKENS {
             return R;
         }
         let head_dim = keys.len() / BLOCK_TOKENS;
@@ -116,7 +123,10 @@ impl Walk<'_> {
         let mut weights = [[0.0f32; BLOCK_TOKENS]; R];
         // SAFETY: the shapes are as promised by the caller.
         unsafe {
-            scores::<L, S, R>(&q, keys, 1.0 / (head_dim as f32).sqrt(), &mut weights);
+            scores::<L, S, R>(&q, keys, self.how.scale, &mut weights);
+            if let Some(cap) = self.how.softcap {
+                weights.iter_mut().for_each(|row| soften::<L>(row, cap));
+            }
             for (r, row) in weights.iter_mut().enumerate() {
                 self.weigh::<L>(i + r, row, start);
             }
@@ -134,9 +144,11 @@ impl Walk<'_> {
     #[inline(always)]
     unsafe fn weigh<L: Lanes>(&mut self, i: usize, row: &mut [f32; BLOCK_TOKENS], start: usize) {
         let seen = self.sees[i].saturating_sub(start).min(BLOCK_TOKENS);
-        if seen == 0 {
+        let hidden = self.from[i].saturating_sub(start).min(BLOCK_TOKENS);
+        if hidden >= seen {
             return row.fill(0.0);
         }
+        row[..hidden].fill(f32::NEG_INFINITY);
         row[seen..].fill(f32::NEG_INFINITY);
         // SAFETY: `j + L::N` is within the 32 numbers, and within `width` for the sums.
         unsafe {
@@ -155,6 +167,7 @@ impl Walk<'_> {
                 j += L::N;
             }
             // `exp` ends at about 1e-38, not at 0.
+            row[..hidden].fill(0.0);
             row[seen..].fill(0.0);
             let mut sum = L::load(row.as_ptr());
             let mut j = L::N;
@@ -211,6 +224,25 @@ unsafe fn scores<L: Lanes, S: Stored, const R: usize>(
                 sums[r][1].mul(scale).store(to.add(L::N));
             }
             column += 2 * L::N;
+        }
+    }
+}
+
+/// `cap * tanh(score / cap)` of every score; `tanh(z) = 1 - 2 / (e^2z + 1)`.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn soften<L: Lanes>(row: &mut [f32; BLOCK_TOKENS], cap: f32) {
+    let mut j = 0;
+    // SAFETY: `j + L::N <= 32`.
+    unsafe {
+        while j < BLOCK_TOKENS {
+            let to = row.as_mut_ptr().add(j);
+            let e = exp(L::load(to).mul(L::splat(2.0 / cap)));
+            let part = L::splat(-2.0 * cap).div(e.add(L::splat(1.0)));
+            part.add(L::splat(cap)).store(to);
+            j += L::N;
         }
     }
 }

@@ -10,7 +10,7 @@ use self::attend::{Item, TILE_ROWS};
 use self::stored::Stored;
 use super::lanes::Isa;
 use super::parallel::{SharedOut, for_each_index};
-use super::{AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeRows};
+use super::{Attend, AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeRows};
 
 /// Head sizes are padded to this many numbers where values are stored.
 const PAD: usize = 32;
@@ -64,6 +64,7 @@ impl<S: Stored> PagedKv<S> {
         layer: usize,
         keys: &mut [f32],
         values: &[f32],
+        rope: &RopeRows,
         plan: &Plan<'_>,
     ) -> Result<(), ComputeError> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape.attention;
@@ -83,7 +84,7 @@ impl<S: Stored> PagedKv<S> {
                 for (row, slot) in piece.rows.clone().zip(piece.slot..) {
                     let from = (row * kv_heads + head) * head_dim;
                     let key = keys.slice(from, head_dim);
-                    plan.rope.rotate(row, key);
+                    rope.rotate(row, key);
                     for (d, key) in key.iter().enumerate() {
                         to_keys[d * BLOCK_TOKENS + slot] = S::of(*key);
                     }
@@ -102,11 +103,11 @@ impl<S: Stored> PagedKv<S> {
     }
 
     /// Attention of rotated queries `[row][head][head_dim]`, into `out` in the same layout.
-    pub(super) fn attend(&self, layer: usize, q: &[f32], plan: &Plan<'_>, out: &mut [f32]) {
-        self.attend_on(Isa::widest(), layer, q, plan, out);
+    pub(super) fn attend(&self, layer: usize, q: &[f32], how: &Attend, plan: &Plan<'_>, out: &mut [f32]) {
+        self.attend_on(Isa::widest(), layer, q, how, plan, out);
     }
 
-    fn attend_on(&self, isa: Isa, layer: usize, q: &[f32], plan: &Plan<'_>, out: &mut [f32]) {
+    fn attend_on(&self, isa: Isa, layer: usize, q: &[f32], how: &Attend, plan: &Plan<'_>, out: &mut [f32]) {
         assert_eq!(q.len(), out.len());
         let attention = self.shape.attention;
         let group = attention.heads / attention.kv_heads;
@@ -129,6 +130,7 @@ impl<S: Stored> PagedKv<S> {
                 q,
                 out: &shared,
                 attention,
+                how: *how,
                 span,
                 kv_head,
                 first,

@@ -20,6 +20,7 @@ struct Sequence<S> {
     q: Vec<f32>,
     blocks: Vec<u32>,
     tokens: usize,
+    how: Attend,
 }
 
 fn sequence<S: Stored>(rng: &mut StdRng, attention: AttentionShape, tokens: usize) -> Sequence<S> {
@@ -37,6 +38,7 @@ fn sequence<S: Stored>(rng: &mut StdRng, attention: AttentionShape, tokens: usiz
         q: random(rng, tokens * attention.heads * attention.head_dim),
         blocks,
         tokens,
+        how: Attend::plain(attention.head_dim),
     }
 }
 
@@ -45,13 +47,14 @@ impl<S: Stored> Sequence<S> {
     fn step(&mut self, isa: Isa, from: usize, to: usize) -> Vec<f32> {
         let AttentionShape { heads, kv_heads, head_dim } = self.kv.shape.attention;
         let span = Span { rows: 0..to - from, start: from, blocks: &self.blocks };
-        let plan = Plan { spans: vec![span], rope: self.rope.rows(from..to), rows: to - from };
+        let plan = Plan { spans: vec![span], rows: to - from };
+        let rope = self.rope.rows(from..to);
         let (a, b) = (from * kv_heads * head_dim, to * kv_heads * head_dim);
-        self.kv.write(0, &mut self.keys[a..b].to_vec(), &self.values[a..b], &plan).unwrap();
+        self.kv.write(0, &mut self.keys[a..b].to_vec(), &self.values[a..b], &rope, &plan).unwrap();
         let mut q = self.q[from * heads * head_dim..to * heads * head_dim].to_vec();
-        rotate_heads(&mut q, head_dim, heads, &plan.rope);
+        rotate_heads(&mut q, head_dim, heads, &rope);
         let mut out = vec![f32::NAN; q.len()];
-        self.kv.attend_on(isa, 0, &q, &plan, &mut out);
+        self.kv.attend_on(isa, 0, &q, &self.how, &plan, &mut out);
         out
     }
 
@@ -68,9 +71,12 @@ impl<S: Stored> Sequence<S> {
             let q = &q[((self.tokens - 1) * heads + head) * head_dim..][..head_dim];
             let at = |t: usize| (t * kv_heads + kv_head) * head_dim;
             let dot = |k: &[f32]| q.iter().zip(k).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>();
-            let weights: Vec<f64> = (0..self.tokens)
-                .map(|t| (dot(&keys[at(t)..at(t) + head_dim]) / (head_dim as f64).sqrt()).exp())
-                .collect();
+            let score = |t: usize| {
+                let score = dot(&keys[at(t)..at(t) + head_dim]) * self.how.scale as f64;
+                self.how.softcap.map_or(score, |cap| cap as f64 * (score / cap as f64).tanh())
+            };
+            let seen = |t: usize| self.how.window.is_none_or(|window| self.tokens - t <= window);
+            let weights: Vec<f64> = (0..self.tokens).map(|t| if seen(t) { score(t).exp() } else { 0.0 }).collect();
             let total: f64 = weights.iter().sum();
             for d in 0..head_dim {
                 let sum: f64 = (0..self.tokens).map(|t| weights[t] * self.values[at(t) + d] as f64).sum();
@@ -78,6 +84,15 @@ impl<S: Stored> Sequence<S> {
             }
         }
         out
+    }
+}
+
+/// Any scale, with and without a window and a soft-cap.
+fn random_attend(rng: &mut StdRng) -> Attend {
+    Attend {
+        scale: rng.random_range(0.05..0.5),
+        window: rng.random_bool(0.7).then(|| rng.random_range(1..100)),
+        softcap: rng.random_bool(0.5).then(|| rng.random_range(0.2..3.0)),
     }
 }
 
@@ -95,10 +110,11 @@ fn attention_of_random_shapes_matches_the_definition_on_every_instruction_set() 
 
 fn compare_with_the_definition<S: Stored>(tolerance: f64) {
     let mut rng = StdRng::seed_from_u64(11);
-    for _ in 0..12 {
+    for _ in 0..20 {
         let attention = random_shape(&mut rng);
         let tokens = rng.random_range(1..150);
         let mut sequence = sequence::<S>(&mut rng, attention, tokens);
+        sequence.how = random_attend(&mut rng);
         let expected = sequence.plain();
         for isa in Isa::all() {
             let out = sequence.step(isa, 0, tokens);
@@ -116,6 +132,7 @@ fn a_prompt_gives_the_same_bits_in_one_step_and_in_chunks() {
     for _ in 0..6 {
         let attention = random_shape(&mut rng);
         let mut sequence = sequence::<u16>(&mut rng, attention, 131);
+        sequence.how = random_attend(&mut rng);
         let whole = sequence.step(Isa::widest(), 0, 131);
         let mut chunks = sequence.step(Isa::widest(), 0, 16);
         for (from, to) in [(16, 49), (49, 50), (50, 128), (128, 131)] {

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 
 use super::{golden, golden_json, settings, starter};
-use crate::compute::RopeKind;
+use crate::compute::{Activation, RopeKind};
 use crate::model::{ChatTokenizer, Decoder, Gguf, ModelSpec, StepSequence, WantLogits};
 
-const FAMILIES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+const FAMILIES: [&str; 11] =
+    ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-long", "qwen3moe", "granite", "yarn"];
 
 /// What is allowed between our logits and llama.cpp's on F32 weights.
 const RELATIVE_ERROR: f64 = 1e-3;
@@ -58,35 +59,84 @@ fn logits_of_every_family_equal_llama_cpps() {
     }
 }
 
+/// The error of a model whose spec has been changed.
+fn error_with(name: &str, change: impl Fn(&mut ModelSpec)) -> f64 {
+    let gguf = Gguf::open(&family(name)).unwrap();
+    let mut spec = ModelSpec::read(&gguf).unwrap();
+    change(&mut spec);
+    worst_error(name, &mut Decoder::build(&gguf, spec, &settings("native")).unwrap())
+}
+
 #[test]
-fn another_rotation_is_noticed() {
+fn another_rotation_or_norm_is_noticed() {
     for name in FAMILIES {
-        let gguf = Gguf::open(&family(name)).unwrap();
-        let spec = ModelSpec::read(&gguf).unwrap();
-        let error = |spec: ModelSpec| worst_error(name, &mut Decoder::build(&gguf, spec, &settings("native")).unwrap());
-        let mut faster = spec.clone();
-        faster.rope.frequencies.iter_mut().skip(1).for_each(|f| *f *= 1.05);
-        assert!(error(faster) > RELATIVE_ERROR, "{name}: rope base");
-        let mut other = spec.clone();
-        other.rope.kind = match spec.rope.kind {
-            RopeKind::Interleaved => RopeKind::Halves,
-            RopeKind::Halves => RopeKind::Interleaved,
+        let noticed = |what: &str, change: &dyn Fn(&mut ModelSpec)| {
+            let error = error_with(name, change);
+            assert!(error > RELATIVE_ERROR, "{name}: {what} changed, and the error is only {error}");
         };
-        assert!(error(other) > RELATIVE_ERROR, "{name}: rope kind");
-        let mut eps = spec.clone();
-        eps.norm_eps *= 1000.0;
-        assert!(error(eps) > RELATIVE_ERROR, "{name}: norm epsilon");
+        for which in 0..if name == "gemma3" { 2 } else { 1 } {
+            noticed("rope base", &|spec| {
+                let longer = spec.long_rope.iter_mut().map(|long| &mut long.rope);
+                for rope in std::iter::once(&mut spec.ropes[which]).chain(longer) {
+                    rope.frequencies.iter_mut().skip(1).for_each(|f| *f *= 1.05);
+                }
+            });
+        }
+        noticed("rope kind", &|spec| {
+            let longer = spec.long_rope.iter_mut().map(|long| &mut long.rope);
+            for rope in spec.ropes.iter_mut().chain(longer) {
+                rope.kind = match rope.kind {
+                    RopeKind::Interleaved => RopeKind::Halves,
+                    RopeKind::Halves => RopeKind::Interleaved,
+                };
+            }
+        });
+        noticed("norm epsilon", &|spec| spec.norm_eps *= 1000.0);
+    }
+}
+
+#[test]
+fn another_window_cap_scale_or_activation_is_noticed() {
+    type Change = fn(&mut ModelSpec);
+    let cases: [(&str, &str, Change); 16] = [
+        ("gemma2", "window", |s| s.layers[0].attend.window = Some(38)),
+        ("gemma2", "no window", |s| s.layers[0].attend.window = None),
+        ("gemma2", "window in every layer", |s| s.layers[1].attend.window = Some(37)),
+        ("gemma2", "attention cap", |s| s.layers.iter_mut().for_each(|l| l.attend.softcap = Some(4.4))),
+        ("gemma2", "logit cap", |s| s.scales.logit_cap = Some(6.2)),
+        ("gemma2", "embedding scale", |s| s.scales.embedding *= 1.05),
+        ("gemma2", "activation", |s| s.activation = Activation::Silu),
+        ("gemma3", "window", |s| s.layers[2].attend.window = Some(36)),
+        ("gemma3", "one rotation", |s| s.layers.iter_mut().for_each(|l| l.rope = 0)),
+        ("granite", "attention scale", |s| s.layers.iter_mut().for_each(|l| l.attend.scale *= 1.05)),
+        ("granite", "branch scale", |s| s.scales.branch *= 1.05),
+        ("granite", "embedding scale", |s| s.scales.embedding *= 1.05),
+        ("granite", "logit scale", |s| s.scales.logits *= 1.01),
+        ("qwen3moe", "experts", |s| s.experts.as_mut().unwrap().used = 1),
+        ("yarn", "amplitude", |s| s.ropes[0].amplitude = 1.0),
+        ("phi3-long", "short table", |s| s.long_rope = None),
+    ];
+    for (name, what, change) in cases {
+        let error = error_with(name, change);
+        assert!(error > RELATIVE_ERROR, "{name}: {what} changed, and the error is only {error}");
     }
 }
 
 #[test]
 fn any_changed_weight_is_noticed() {
-    let common = ["blk.1.attn_norm.weight", "blk.2.ffn_norm.weight", "output_norm.weight", "blk.0.attn_k.weight"];
+    let common = ["blk.1.attn_norm.weight", "blk.2.ffn_norm.weight", "output_norm.weight"];
     for (name, own) in [
-        ("llama", &["output.weight", "rope_freqs.weight"][..]),
-        ("mistral", &["token_embd.weight"]),
+        ("llama", &["output.weight", "rope_freqs.weight", "blk.0.attn_k.weight"][..]),
+        ("mistral", &["token_embd.weight", "blk.0.attn_k.weight"]),
         ("qwen2", &["output.weight", "blk.0.attn_q.bias", "blk.1.attn_k.bias", "blk.2.attn_v.bias"]),
         ("qwen3", &["token_embd.weight", "blk.0.attn_q_norm.weight", "blk.1.attn_k_norm.weight"]),
+        ("gemma2", &["blk.0.post_attention_norm.weight", "blk.2.post_ffw_norm.weight", "blk.1.ffn_gate.weight"]),
+        ("gemma3", &["blk.1.post_attention_norm.weight", "blk.0.post_ffw_norm.weight", "blk.0.attn_q_norm.weight"]),
+        ("phi3", &["blk.0.attn_qkv.weight", "blk.1.ffn_up.weight", "rope_factors_short.weight"]),
+        ("phi3-long", &["blk.0.attn_qkv.weight", "blk.1.ffn_down.weight", "rope_factors_long.weight"]),
+        ("qwen3moe", &["blk.0.ffn_gate_inp.weight", "blk.1.ffn_gate_exps.weight", "blk.2.ffn_down_exps.weight"]),
+        ("granite", &["blk.0.attn_output.bias", "blk.1.ffn_up.weight"]),
+        ("yarn", &["blk.0.attn_q.bias", "blk.0.attn_k.weight"]),
     ] {
         for tensor in common.iter().chain(own) {
             let folder = tempfile::tempdir().unwrap();
@@ -95,6 +145,17 @@ fn any_changed_weight_is_noticed() {
             assert!(error > RELATIVE_ERROR, "{name}: {tensor} changed, and the error is only {error}");
         }
     }
+}
+
+#[test]
+fn longrope_takes_the_table_that_fits_the_longest_sequence() {
+    let mut within = settings("native");
+    within.context_tokens = 128;
+    let mut beyond = settings("native");
+    beyond.context_tokens = 512;
+    let error = |settings| worst_error("phi3-long", &mut Decoder::load(&family("phi3-long"), settings).unwrap());
+    assert!(error(&within) > RELATIVE_ERROR);
+    assert!(error(&beyond) < RELATIVE_ERROR);
 }
 
 /// A copy of a file in which the first half of an F32 tensor is larger by a fifth.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{golden, golden_json, starter};
-use crate::model::ChatTokenizer;
+use crate::model::{ChatTokenizer, Gguf};
 
 /// Lines of words in English, Russian and other scripts, code, digits, emoji, odd spaces and spellings of special
 /// tokens. scripts/make-goldens makes the same ones.
@@ -44,8 +44,12 @@ fn fnv(tokens: &[u32], mut value: u64) -> u64 {
 }
 
 fn assert_equals_llama_cpp(name: &str, path: &Path) {
-    let golden = &golden_json("tokenizers.json")[name];
     let tokenizer = ChatTokenizer::from_gguf(path).unwrap();
+    assert_equal_hashes(name, &tokenizer, &golden_json("tokenizers.json")[name], name == "spm");
+}
+
+/// `spm`: a SentencePiece vocabulary.
+fn assert_equal_hashes(name: &str, tokenizer: &ChatTokenizer, golden: &serde_json::Value, spm: bool) {
     for (mode, parse_special) in [("plain", false), ("special", true)] {
         let mut lines = Lines::new();
         let expected = golden[mode].as_array().unwrap();
@@ -53,7 +57,7 @@ fn assert_equals_llama_cpp(name: &str, path: &Path) {
         for (batch, expected) in expected.iter().enumerate() {
             let hash = (0..100).fold(0xCBF2_9CE4_8422_2325, |hash, _| {
                 let mut line = lines.line();
-                if name == "spm" && !parse_special {
+                if spm && !parse_special {
                     // llama.cpp merges plain text into control tokens there; we never do.
                     line = line.replace("</s>", "").replace("<s>", "");
                 }
@@ -80,6 +84,55 @@ fn every_pre_tokenizers_tokens_equal_llama_cpps() {
     for name in ["gpt-2", "smollm", "qwen2", "llama-bpe", "spm"] {
         assert_equals_llama_cpp(name, &golden(&format!("tokenizers/{name}.gguf")));
     }
+}
+
+#[test]
+fn every_name_of_a_pre_tokenizer_cuts_words_as_llama_cpp_does() {
+    let golden = golden_json("tokenizers.json");
+    let names: Vec<&str> = golden.as_object().unwrap().keys().filter_map(|name| name.strip_prefix("pre ")).collect();
+    assert_eq!(names.len(), 14);
+    for name in names {
+        let gguf = Gguf::open(&golden_path()).unwrap().with_text("tokenizer.ggml.pre", name);
+        assert_equal_hashes(name, &ChatTokenizer::read(&gguf).unwrap(), &golden[format!("pre {name}")], false);
+    }
+}
+
+fn golden_path() -> std::path::PathBuf {
+    golden("tokenizers/gpt-2.gguf")
+}
+
+#[test]
+fn tekken_and_gpt_4o_begin_a_word_where_small_letters_turn_capital() {
+    let count = |pre: &str, text: &str| {
+        let gguf = Gguf::open(&golden_path()).unwrap().with_text("tokenizer.ggml.pre", pre);
+        // BOS is named by the file; whether it is added plays no part here.
+        ChatTokenizer::read(&gguf).unwrap().pieces(text)
+    };
+    assert_eq!(count("tekken", "ЗаказТовара 12"), ["Заказ", "Товара", " ", "1", "2"]);
+    assert_eq!(count("gpt-4o", "newOrder it's ДаНет 1234"), ["new", "Order", " it's", " Да", "Нет", " ", "123", "4"]);
+}
+
+/// The vocabularies come with the source of llama-cpp-python: `pip download --no-binary :all: --no-deps
+/// llama-cpp-python==0.3.36`, folder `vendor/llama.cpp/models`.
+#[test]
+#[ignore = "needs the vocabularies of llama.cpp's source: set LLAMA_VOCABULARIES to their folder"]
+fn every_vocabulary_that_llama_cpp_ships_gives_its_tokens_on_ten_thousand_lines() {
+    let folder = std::env::var_os("LLAMA_VOCABULARIES").expect("LLAMA_VOCABULARIES is not set");
+    let golden = golden_json("vocabularies.json");
+    let mut failed = Vec::new();
+    for (name, hashes) in golden.as_object().unwrap().iter().filter(|(_, hashes)| hashes.is_object()) {
+        let path = Path::new(&folder).join(format!("{name}.gguf"));
+        let outcome = std::panic::catch_unwind(|| {
+            let gguf = Gguf::open(&path).unwrap();
+            let spm = gguf.text("tokenizer.ggml.model").unwrap() == Some("llama");
+            assert_equal_hashes(name, &ChatTokenizer::read(&gguf).unwrap(), hashes, spm);
+        });
+        println!("{name}: {}", if outcome.is_ok() { "equal" } else { "differs" });
+        if outcome.is_err() {
+            failed.push(name);
+        }
+    }
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 #[test]

@@ -18,7 +18,13 @@ pub(super) struct Bpe {
 impl Bpe {
     /// Reads merges and pre-tokenizer. Also gives whether prompts start with BOS by default.
     pub(super) fn read(gguf: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<(Self, bool), ModelError> {
-        let name = gguf.need_text("tokenizer.ggml.pre")?;
+        // Files from before the key was there: what llama.cpp takes for them.
+        let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or_else(|| {
+            tracing::warn!(
+                "the model file does not name its pre-tokenizer (`tokenizer.ggml.pre`): it may read text badly"
+            );
+            "default"
+        });
         let Some(pre) = PreTokenizer::by_name(name) else {
             return Err(gguf.error(format!(
                 "the pre-tokenizer `{}` (`tokenizer.ggml.pre`) is not supported; supported are {} and their aliases",
@@ -36,6 +42,16 @@ impl Bpe {
         let mut tokenizer = Tokenizer::new(bpe);
         tokenizer.with_pre_tokenizer(Some(pre.chain().map_err(failed)?));
         Ok((Self { tokenizer }, pre.adds_bos))
+    }
+
+    /// The words that text is cut into.
+    #[cfg(test)]
+    pub(super) fn pieces(&self, text: &str) -> Vec<String> {
+        use tokenizers::{OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer as _};
+        let mut words = PreTokenizedString::from(text);
+        self.tokenizer.get_pre_tokenizer().unwrap().pre_tokenize(&mut words).unwrap();
+        let splits = words.get_splits(OffsetReferential::Original, OffsetType::Byte);
+        splits.into_iter().map(|(_, (from, to), _)| text[from..to].to_string()).collect()
     }
 
     pub(super) fn encode(&self, text: &str, tokens: &mut Vec<u32>) -> Result<(), ModelError> {

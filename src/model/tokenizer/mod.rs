@@ -176,6 +176,15 @@ impl ChatTokenizer {
         Ok(tokens)
     }
 
+    /// The words that plain text is cut into before merges.
+    #[cfg(test)]
+    pub(super) fn pieces(&self, text: &str) -> Vec<String> {
+        match &self.splitter {
+            Splitter::Bpe(bpe) => bpe.pieces(text),
+            Splitter::Spm(_) => vec![text.to_string()],
+        }
+    }
+
     /// The bytes that a token adds to the text (may be part of a UTF-8 character; control tokens and numbers outside
     /// the vocabulary give none).
     pub fn token_bytes(&self, token: u32) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! Cutting text at the spellings of special tokens.
 
+use std::collections::HashSet;
+
 use aho_corasick::{AhoCorasick, MatchKind};
 
 use super::{Kind, Vocabulary};
@@ -19,13 +21,21 @@ pub(super) struct SpecialTokens {
     plain: Matcher,
     /// User-defined and control tokens: for templates.
     all: Matcher,
+    /// Tokens that take along the white space behind them.
+    greedy: HashSet<u32>,
 }
+
+/// Phi-3's special tokens take along the white space behind them, all but these. Files do not say so.
+const PHI3_MODEST: [&str; 3] = ["<unk>", "<s>", "<|endoftext|>"];
 
 /// Spellings and the tokens that they stand for.
 struct Matcher {
     automaton: Option<AhoCorasick>,
     tokens: Vec<u32>,
 }
+
+/// What C takes for white space.
+const SPACES: [char; 6] = [' ', '\t', '\n', '\u{B}', '\u{C}', '\r'];
 
 impl SpecialTokens {
     pub(super) fn new(gguf: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<Self, ModelError> {
@@ -35,7 +45,17 @@ impl SpecialTokens {
             Matcher::new(chosen.map(|((id, text), _)| (id, *text)).collect())
                 .map_err(|e| gguf.error(format!("its special tokens are too many: {e}")))
         };
-        Ok(Self { plain: matcher(&[Kind::UserDefined])?, all: matcher(&[Kind::UserDefined, Kind::Control])? })
+        let phi3 =
+            gguf.text("general.architecture")? == Some("phi3") && gguf.text("tokenizer.ggml.model")? == Some("llama");
+        let all = (0..).zip(&vocabulary.texts).zip(&vocabulary.kinds).filter(|_| phi3);
+        let greedy = all.filter(|((_, text), kind)| {
+            matches!(kind, Kind::UserDefined | Kind::Control) && !PHI3_MODEST.contains(text)
+        });
+        Ok(Self {
+            plain: matcher(&[Kind::UserDefined])?,
+            all: matcher(&[Kind::UserDefined, Kind::Control])?,
+            greedy: greedy.map(|((id, _), _)| id).collect(),
+        })
     }
 
     /// Cuts `text` at special tokens, the longest of those that begin first.
@@ -48,8 +68,12 @@ impl SpecialTokens {
                 if found.start() > from {
                     pieces.push(Piece::Text(&text[from..found.start()]));
                 }
-                pieces.push(Piece::Token(matcher.tokens[found.pattern().as_usize()]));
+                let token = matcher.tokens[found.pattern().as_usize()];
+                pieces.push(Piece::Token(token));
                 from = found.end();
+                if self.greedy.contains(&token) {
+                    from = text.len() - text[from..].trim_start_matches(SPACES).len();
+                }
             }
         }
         if from < text.len() {
@@ -83,6 +107,7 @@ mod tests {
         SpecialTokens {
             plain: Matcher::new(user.clone()).unwrap(),
             all: Matcher::new(control.into_iter().chain(user).collect()).unwrap(),
+            greedy: HashSet::from([2]),
         }
     }
 
@@ -90,6 +115,13 @@ mod tests {
     fn control_spellings_in_plain_text_stay_text() {
         let pieces = specials().cut("a <s> b<tool>", false);
         assert_eq!(pieces, [Piece::Text("a <s> b"), Piece::Token(3)]);
+    }
+
+    #[test]
+    fn a_greedy_token_takes_the_space_behind_it_along() {
+        let pieces = specials().cut("</s> \n a </s>\t<s> b", true);
+        let expected = [Piece::Token(2), Piece::Text("a "), Piece::Token(2), Piece::Token(0), Piece::Text(" b")];
+        assert_eq!(pieces, expected);
     }
 
     #[test]

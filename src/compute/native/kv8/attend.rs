@@ -47,6 +47,8 @@ pub(super) struct Job<'a> {
     pub(super) bytes: &'a [u8],
     pub(super) layout: Layout,
     pub(super) attention: AttentionShape,
+    /// Factor of scores.
+    pub(super) scale: f32,
     pub(super) kv_head: usize,
     /// `[row][head][head_dim]`
     pub(super) q: &'a [f32],
@@ -60,7 +62,7 @@ pub(super) struct Job<'a> {
 pub(super) struct Rows {
     /// Rounded queries, `[row][padded]`.
     q: Vec<i8>,
-    /// What a query's 1 stands for, over `sqrt(head_dim)`, in powers of two.
+    /// What a query's 1 stands for, times the factor of scores, in powers of two.
     scale: Vec<f32>,
     /// What its sums begin with, against the 128 that keys have too much.
     start: Vec<i32>,
@@ -145,7 +147,7 @@ impl Rows {
         self.start.clear();
         self.sees.clear();
         self.head.fit(&job.layout);
-        let unit = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
+        let unit = std::f32::consts::LOG2_E * job.scale;
         for row in 0..rows {
             // SAFETY: passed on from the caller.
             let scale = unsafe { self.head.round::<T::Lanes>(&job.layout, &job.q[job.at(row)..][..head_dim]) };

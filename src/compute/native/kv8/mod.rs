@@ -32,7 +32,7 @@ use super::tile::{Isa, Tile, on_isa};
 use crate::compute::lanes::Lanes;
 use crate::compute::paged::{out_of_pool, pieces};
 use crate::compute::parallel::{SharedOut, for_each_index};
-use crate::compute::{AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan};
+use crate::compute::{Attend, AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeRows};
 
 /// Columns of a vector, and what head sizes are padded to.
 const COLUMNS: usize = 16;
@@ -144,6 +144,7 @@ impl Kv8 {
         layer: usize,
         keys: &mut [f32],
         values: &[f32],
+        rope: &RopeRows,
         plan: &Plan<'_>,
     ) -> Result<(), ComputeError> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape.attention;
@@ -162,7 +163,7 @@ impl Kv8 {
                     for (row, slot) in piece.rows.clone().zip(piece.slot..) {
                         let from = (row * kv_heads + head) * head_dim;
                         let (key, value) = (keys.slice(from, head_dim), &values[from..][..head_dim]);
-                        plan.rope.rotate(row, key);
+                        rope.rotate(row, key);
                         let (key, head, to) = (&*key, &mut *rounded, &mut *to);
                         on_isa!(isa, put_token(
                             layout: Layout, slot: usize, key: &[f32], value: &[f32], head: &mut Head, to: &mut [u8]
@@ -181,8 +182,22 @@ impl Kv8 {
     }
 
     /// Attention of rotated queries `[row][head][head_dim]`, into `out` in the same layout.
-    pub(super) fn attend(&self, isa: Isa, layer: usize, q: &[f32], plan: &Plan<'_>, out: &mut [f32]) {
+    ///
+    /// # Errors
+    /// Windows and caps, which these kernels do not have.
+    pub(super) fn attend(
+        &self,
+        isa: Isa,
+        layer: usize,
+        q: &[f32],
+        how: &Attend,
+        plan: &Plan<'_>,
+        out: &mut [f32],
+    ) -> Result<(), ComputeError> {
         assert_eq!(q.len(), out.len());
+        if how.is_masked() {
+            return Err(ComputeError::Step("attention over 8-bit keys has no windows and caps".into()));
+        }
         let attention = self.shape.attention;
         let group = attention.heads / attention.kv_heads;
         let (tokens, tiles) = tiles(plan, (TILE_ROWS / group).max(1));
@@ -193,6 +208,7 @@ impl Kv8 {
                 bytes: self.layers[layer].all(),
                 layout: self.layout,
                 attention,
+                scale: how.scale,
                 kv_head,
                 q,
                 out: &out,
@@ -205,6 +221,7 @@ impl Kv8 {
                 unsafe { on_isa!(isa, attend_tile(job: &Job<'_>, rows: &mut Rows)) }
             });
         });
+        Ok(())
     }
 
     /// The block's bytes of every layer.

@@ -61,11 +61,12 @@ impl Fixture {
             keys.extend_from_slice(&sequence.keys[from * kv_heads * head_dim..to * kv_heads * head_dim]);
             values.extend_from_slice(&sequence.values[from * kv_heads * head_dim..to * kv_heads * head_dim]);
         }
-        let plan = Plan { spans, rope: self.rope.rows(positions.into_iter()), rows };
-        self.kv.write(isa, 0, &mut keys, &values, &plan).unwrap();
-        rotate_heads(&mut q, head_dim, heads, &plan.rope);
+        let rope = self.rope.rows(positions.into_iter());
+        let plan = Plan { spans, rows };
+        self.kv.write(isa, 0, &mut keys, &values, &rope, &plan).unwrap();
+        rotate_heads(&mut q, head_dim, heads, &rope);
         let mut out = vec![f32::NAN; q.len()];
-        self.kv.attend(isa, 0, &q, &plan, &mut out);
+        self.kv.attend(isa, 0, &q, &Attend::plain(head_dim), &plan, &mut out).unwrap();
         let width = heads * head_dim;
         plan.spans.iter().map(|span| out[span.rows.start * width..span.rows.end * width].to_vec()).collect()
     }
@@ -176,7 +177,6 @@ fn sequences_that_share_a_prefix_decode_together_to_the_bits_they_give_alone() {
                 .enumerate()
                 .map(|(i, s)| Span { rows: i..i + 1, start: s.tokens - 1, blocks: &s.blocks })
                 .collect(),
-            rope: fixture.rope.rows(0..8),
             rows: 8,
         };
         assert_eq!(tiles(&plan, 16).1.len(), 1, "what they share is read once");
