@@ -99,7 +99,7 @@ fn attention(criterion: &mut Criterion) -> Result<(), ComputeError> {
     let (backend, peak) = (NativeBackend::new(false), limits::f32_gmac_s());
     let heads = AttentionShape { heads: 9, kv_heads: 3, head_dim: 64 };
     let rope = Rope::new(RopeKind::Interleaved, heads.head_dim, 10_000.0, |_| 1.0);
-    for (before, rows) in [(0, 512), (3584, 512), (512, 1), (4095, 1)] {
+    for (before, rows) in [(0usize, 512usize), (3584, 512), (512, 1), (4095, 1)] {
         let blocks: Vec<u32> = (0..(before + rows).div_ceil(BLOCK_TOKENS) as u32).collect();
         let mut kv = backend.kv_pool(KvShape { layers: 1, blocks: blocks.len(), attention: heads })?;
         let plan = |start: usize, rows: usize| Plan {
