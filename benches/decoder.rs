@@ -25,6 +25,9 @@ struct Options {
     /// As the setting engine.weights
     #[arg(long)]
     weights: Option<String>,
+    /// As the setting engine.kv
+    #[arg(long)]
+    kv: Option<String>,
     /// Threads of the compute room [default: the machine's]
     #[arg(long)]
     threads: Option<usize>,
@@ -43,6 +46,10 @@ struct Options {
     /// Times that each thing is measured
     #[arg(long, default_value_t = 5)]
     rounds: usize,
+    /// Measure instead how long prompts take after a prefix of so many tokens that is in the cache, alone and as many at
+    /// once as `streams` says, each with blocks of its own after the shared ones
+    #[arg(long)]
+    prefix: Option<usize>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -70,6 +77,7 @@ impl Options {
     fn settings(&self) -> EngineSettings {
         let mut settings = EngineSettings::default();
         self.backend.iter().for_each(|backend| settings.backend.clone_from(backend));
+        self.kv.iter().for_each(|kv| settings.kv.clone_from(kv));
         self.weights.iter().for_each(|weights| settings.weights.clone_from(weights));
         // KV memory is taken as it is written to: the limit must only be large enough.
         settings.kv_mib = settings.kv_mib.max(8192);
@@ -103,6 +111,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     match &options.predict {
         Some(text) => predict(&options, &std::fs::read_to_string(text)?)?,
+        None if options.prefix.is_some() => measure_after_prefix(&options)?,
         None => measure(&options)?,
     }
     Ok(())
@@ -165,6 +174,46 @@ fn measure(options: &Options) -> Result<(), ModelError> {
         }));
     }
     options.report(json!({"what": "memory", "rss_mib": resident_mib()}));
+    Ok(())
+}
+
+/// Seconds to the first logits of prompts that follow a shared prefix.
+fn measure_after_prefix(options: &Options) -> Result<(), ModelError> {
+    let settings = options.settings();
+    let mut decoder = Decoder::load(&options.model(), &settings)?;
+    let prefix = options.prefix.unwrap_or(0) / BLOCK_TOKENS * BLOCK_TOKENS;
+    read_prompt(&mut decoder, prefix, 0, settings.step_tokens, WantLogits::No)?;
+    for tokens in options.prompts.iter().copied() {
+        for streams in options.streams.iter().copied() {
+            let own = |stream: usize| table(blocks(prefix) + stream * blocks(tokens), tokens);
+            let tables: Vec<Vec<BlockId>> = (0..streams).map(|s| [table(0, prefix), own(s)].concat()).collect();
+            let mut seconds = Vec::new();
+            for round in 0..options.rounds {
+                let prompts: Vec<Vec<u32>> = (0..streams)
+                    .map(|s| (0..tokens).map(|i| token((s * 977 + round + i) as u32, &decoder)).collect())
+                    .collect();
+                let started = Instant::now();
+                let mut read = 0;
+                while read < tokens {
+                    // The step's tokens are shared out among the streams.
+                    let end = tokens.min(read + (settings.step_tokens / streams).max(1));
+                    let logits = if end == tokens { WantLogits::Last } else { WantLogits::No };
+                    let batch = prompts.iter().zip(&tables).map(|(prompt, blocks)| StepSequence {
+                        tokens: &prompt[read..end],
+                        start: prefix + read,
+                        blocks,
+                        logits,
+                    });
+                    decoder.step(&batch.collect::<Vec<_>>())?;
+                    read = end;
+                }
+                seconds.push(started.elapsed().as_secs_f64());
+            }
+            options.report(json!({
+                "what": "after_prefix", "prefix": prefix, "tokens": tokens, "streams": streams, "seconds": seconds
+            }));
+        }
+    }
     Ok(())
 }
 

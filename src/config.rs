@@ -144,6 +144,9 @@ pub struct EngineSettings {
     pub weights: String,
     /// Longest prompt plus answer, in tokens. 0: what the model was trained for.
     pub context_tokens: usize,
+    /// How the `native` backend keeps keys and values: `q8` (8 bits), `f16`, `f32` or `auto` (`q8`, and `f32` where the
+    /// model's weights are all F32). `candle` keeps them in F32.
+    pub kv: String,
     /// Memory for the KV cache, in MiB.
     pub kv_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
@@ -404,6 +407,7 @@ impl Default for EngineSettings {
             backend: "auto".into(),
             device: "auto".into(),
             weights: "auto".into(),
+            kv: "auto".into(),
             context_tokens: 0,
             kv_mib: 1024,
             step_tokens: 512,

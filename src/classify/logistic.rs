@@ -6,7 +6,7 @@
 use super::calibrate::{Platt, sparing_threshold};
 use super::ngrams::{BUCKETS, Features, SIGNS};
 
-const EPOCHS: usize = 24;
+const EPOCHS: usize = 12;
 const LEARNING_RATE: f32 = 0.3;
 const L2: f32 = 5e-4;
 const FOLDS: usize = 4;
@@ -18,6 +18,8 @@ const DENSE_SCALE: f32 = 1.5;
 pub struct Training {
     pub features: Features,
     pub label: String,
+    /// Rows of one family are held out together, since they are too alike to test each other.
+    pub family: u32,
 }
 
 /// A trained, calibrated detector of one label.
@@ -108,14 +110,15 @@ pub fn train_detector(
         return None;
     }
     let dimensions = rows.iter().map(|r| r.features.dense.len()).max().unwrap_or(0);
+    let fold_of = |row: &Training| row.family as usize % FOLDS;
     let fit = |left_out: Option<usize>| {
-        let kept = rows.iter().enumerate().filter(|(i, _)| left_out.is_none_or(|fold| i % FOLDS != fold));
-        Weights::fit(kept.map(|(_, r)| (&r.features, r.label == label)), dimensions)
+        let kept = rows.iter().filter(|r| left_out.is_none_or(|fold| fold_of(r) != fold));
+        Weights::fit(kept.map(|r| (&r.features, r.label == label)), dimensions)
     };
     let mut scores = vec![0.0; rows.len()];
     for fold in 0..FOLDS {
         let weights = fit(Some(fold));
-        for (i, row) in rows.iter().enumerate().filter(|(i, _)| i % FOLDS == fold) {
+        for (i, row) in rows.iter().enumerate().filter(|(_, r)| fold_of(r) == fold) {
             scores[i] = weights.score(&row.features);
         }
     }
@@ -132,6 +135,11 @@ mod tests {
     use super::*;
 
     fn rows() -> Vec<Training> {
+        let row = |text: &str, label: &str, family| Training {
+            features: Features::new(text, &[]),
+            label: label.into(),
+            family,
+        };
         let mut rows = Vec::new();
         let spam =
             ["buy cheap watches now", "cheap loans click here", "win money now click", "best casino bonus click"];
@@ -139,10 +147,10 @@ mod tests {
             ["how do i change the color", "where are my invoices", "the widget does not appear", "invite an agent"];
         for round in 0..6 {
             for text in spam {
-                rows.push(Training { features: Features::new(&format!("{text} {round}"), &[]), label: "spam".into() });
+                rows.push(row(&format!("{text} {round}"), "spam", round));
             }
             for text in fine {
-                rows.push(Training { features: Features::new(&format!("{text} {round}"), &[]), label: "ok".into() });
+                rows.push(row(&format!("{text} {round}"), "ok", round));
             }
         }
         rows

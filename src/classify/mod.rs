@@ -4,15 +4,18 @@
 //! be absent). *Detector*: one label against all others ([`logistic`]), whose scores on held-out folds are turned
 //! into probabilities ([`calibrate`]), and whose threshold is the lowest that refuses next to none of the protected
 //! rows. *Character model*: how surprising a text's letters are ([`charmodel`]), which tells keyboard mashing from
-//! words. *Scope*: whether a text is like anything among examples ([`scope`]). Everything is deterministic: the same rows give the same weights.
+//! words. *Scope*: whether a text is like anything among examples ([`scope`]). *Stack*: a few
+//! measures as one probability ([`stack`]). Everything is deterministic: the same rows give the same weights.
 
 pub mod calibrate;
 pub mod charmodel;
 pub mod logistic;
 pub mod ngrams;
 pub mod scope;
+pub mod stack;
 
 pub use charmodel::CharModel;
 pub use logistic::{Detector, Training, train_detector, train_detectors};
 pub use ngrams::Features;
 pub use scope::Scope;
+pub use stack::Stack;

@@ -102,8 +102,8 @@ pub trait Backend: Send + Sync + 'static {
     /// Allocates a KV pool. Memory may be taken only as blocks are first written.
     fn kv_pool(&self, shape: KvShape) -> Result<Self::Kv, ComputeError>;
 
-    /// Bytes of one number in a KV pool.
-    fn kv_number_bytes(&self) -> usize;
+    /// Bytes of one block of a KV pool, all layers, keys and values.
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize;
 
     /// Rows of the table. Tokens are within the table (the caller has checked).
     fn embed_rows(&self, table: &Self::Table, tokens: &[u32]) -> Result<Self::Rows, ComputeError>;

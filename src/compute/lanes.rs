@@ -15,6 +15,8 @@ use half::f16;
 pub(super) trait Lanes: Copy {
     /// Lanes in a vector.
     const N: usize;
+    /// True where [`Self::scale`] takes any `n`.
+    const SCALES_ANY: bool = false;
     /// Most rows a kernel should keep in registers, two vectors each.
     const ROWS: usize;
     unsafe fn splat(x: f32) -> Self;
@@ -35,6 +37,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn round(self) -> Self;
     /// `self * 2^n` for integral `n` in -126..=127.
     unsafe fn scale(self, n: Self) -> Self;
+    /// The nearest whole numbers, which are from 0 to 255, as bytes.
+    unsafe fn store_bytes(self, to: *mut u8);
     /// The largest lane.
     unsafe fn reduce_max(self) -> f32;
     /// The sum of the lanes, always in one order.
@@ -101,6 +105,11 @@ impl Lanes for f32 {
         self * f32::from_bits(((n as i32 + 127) << 23) as u32)
     }
     #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut u8) {
+        // SAFETY: as for `load`.
+        unsafe { *to = self.round_ties_even() as u8 }
+    }
+    #[inline(always)]
     unsafe fn reduce_max(self) -> f32 {
         self
     }
@@ -130,6 +139,7 @@ pub(super) mod x86 {
     // trait's contract puts on the caller.
     impl Lanes for Zmm {
         const N: usize = 16;
+        const SCALES_ANY: bool = true;
         const ROWS: usize = 8;
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
@@ -186,6 +196,10 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn scale(self, n: Self) -> Self {
             unsafe { Self(_mm512_scalef_ps(self.0, n.0)) }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe { _mm_storeu_si128(to.cast(), _mm512_cvtusepi32_epi8(_mm512_cvtps_epi32(self.0))) }
         }
         #[inline(always)]
         unsafe fn reduce_max(self) -> f32 {
@@ -254,6 +268,14 @@ pub(super) mod x86 {
             unsafe {
                 let bits = _mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127));
                 Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits))))
+            }
+        }
+        #[inline(always)]
+        unsafe fn store_bytes(self, to: *mut u8) {
+            unsafe {
+                let whole = _mm256_cvtps_epi32(self.0);
+                let words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
             }
         }
         #[inline(always)]
@@ -384,6 +406,28 @@ pub(super) unsafe fn exp<L: Lanes>(x: L) -> L {
     }
 }
 
+/// `2^x` for `x` of at most 0, relative error below 4e-6, 0 or some 1e-38 below -126. A polynomial on what is left of the
+/// nearest whole number.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+pub(super) unsafe fn exp2<L: Lanes>(x: L) -> L {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let x = if L::SCALES_ANY { x } else { x.max(L::splat(-126.0)) };
+        let n = x.round();
+        let r = n.fma(L::splat(-1.0), x);
+        // Fitted to the least largest relative error, 2.6e-6.
+        let mut p = L::splat(9.570_101e-3);
+        p = p.fma(r, L::splat(0.055_917_86));
+        p = p.fma(r, L::splat(0.240_247_44));
+        p = p.fma(r, L::splat(0.693_121_8));
+        p = p.fma(r, L::splat(0.999_999_3));
+        p.scale(n)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -393,6 +437,31 @@ mod tests {
         for i in (0..x.len()).step_by(L::N) {
             // SAFETY: the lengths are multiples of 16.
             unsafe { exp(L::load(x[i..].as_ptr())).store(y[i..].as_mut_ptr()) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn exp2_all<L: Lanes>(x: &[f32], y: &mut [f32]) {
+        for i in (0..x.len()).step_by(L::N) {
+            // SAFETY: the lengths are multiples of 16.
+            unsafe { exp2(L::load(x[i..].as_ptr())).store(y[i..].as_mut_ptr()) }
+        }
+    }
+
+    #[test]
+    fn exp2_is_close_to_the_standard_library_and_vanishes_far_below_on_every_instruction_set() {
+        let mut x: Vec<f32> = (0..4080).map(|i| i as f32 * -0.0307).collect();
+        x.extend([-200.0, -1e30].repeat(8));
+        for isa in Isa::all() {
+            let mut y = vec![0.0; x.len()];
+            let (from, to) = (&x[..], &mut y[..]);
+            // SAFETY: `Isa::all` gives what this CPU has.
+            unsafe { dispatch!(isa, exp2_all(from: &[f32], to: &mut [f32])) };
+            for (x, y) in x.iter().zip(&y) {
+                let expected = (*x as f64).exp2();
+                let error = (*y as f64 - expected).abs();
+                assert!(error <= 4e-6 * expected + 2e-38, "{isa:?}: exp2({x}) = {y}, not {expected}");
+            }
         }
     }
 

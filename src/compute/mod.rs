@@ -27,6 +27,7 @@ mod backend;
 pub mod candle;
 pub(crate) mod encoder;
 mod gate;
+mod halves;
 mod lanes;
 pub mod limits;
 mod mapped;
@@ -39,6 +40,7 @@ mod rope;
 mod weights;
 
 pub use backend::{AttentionShape, Backend, GatedMlp, KvShape, Plan, Qkv, Span};
+pub(crate) use halves::distance_of_units;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};

@@ -188,8 +188,8 @@ fn build_id(settings: &EngineSettings) -> String {
     let program = std::env::current_exe().and_then(fs::metadata);
     let program =
         program.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
-    let EngineSettings { backend, device, weights, .. } = settings;
-    format!("{} {backend} {device} {weights} {:?}", env!("CARGO_PKG_VERSION"), program.ok())
+    let EngineSettings { backend, device, weights, kv, .. } = settings;
+    format!("{} {backend} {device} {weights} {kv} {:?}", env!("CARGO_PKG_VERSION"), program.ok())
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use super::gguf::Gguf;
 use super::spec::ModelSpec;
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
-use crate::compute::native::NativeBackend;
+use crate::compute::native::{KvPrecision, NativeBackend};
 use crate::compute::{Backend, Format, GatedMlp, KvShape, PackedMatrix, Plan, Span};
 use crate::config::EngineSettings;
 
@@ -38,7 +38,9 @@ impl Decoder {
     pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
-        let native = || NativeBackend::new(gguf.formats().all(|format| format == Format::F32));
+        let exact = gguf.formats().all(|format| format == Format::F32);
+        let kv = kv_precision(&settings.kv, exact)?;
+        let native = || NativeBackend::new(kv);
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
             "native" => {
@@ -72,7 +74,7 @@ impl Decoder {
     }
 
     fn on<B: Backend>(backend: B, gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
-        let kv_blocks = kv_blocks(&spec, settings, backend.kv_number_bytes())?;
+        let kv_blocks = kv_blocks(&spec, settings, &backend)?;
         let transformer = Box::new(Transformer::load(backend, gguf, &spec, kv_blocks)?);
         Ok(Self { transformer, spec, kv_blocks })
     }
@@ -120,10 +122,20 @@ impl Decoder {
     }
 }
 
+/// What the setting `engine.kv` names; `exact` where all weights of the model are.
+fn kv_precision(name: &str, exact: bool) -> Result<KvPrecision, ModelError> {
+    match name {
+        "auto" if exact => Ok(KvPrecision::Single),
+        "auto" | "q8" => Ok(KvPrecision::Bytes),
+        "f16" => Ok(KvPrecision::Half),
+        "f32" => Ok(KvPrecision::Single),
+        other => Err(ModelError::Compute(format!("engine.kv is `{other}`; it can be `auto`, `q8`, `f16` or `f32`"))),
+    }
+}
+
 /// How many blocks fit in the memory that the settings give.
-fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, number_bytes: usize) -> Result<usize, ModelError> {
-    let shape = KvShape { layers: spec.layers, blocks: 1, attention: spec.attention };
-    let block_bytes = 2 * number_bytes * shape.block_len() * spec.layers;
+fn kv_blocks(spec: &ModelSpec, settings: &EngineSettings, backend: &impl Backend) -> Result<usize, ModelError> {
+    let block_bytes = backend.kv_block_bytes(&KvShape { layers: spec.layers, blocks: 1, attention: spec.attention });
     let fit = settings.kv_mib.saturating_mul(1 << 20) / block_bytes;
     let most = spec.context.div_ceil(BLOCK_TOKENS).saturating_mul(settings.max_running.max(1));
     match fit.min(most) {

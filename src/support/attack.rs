@@ -16,11 +16,13 @@ const JOINED: usize = 90;
 /// Most windows of one text: its beginning and its end.
 const MOST: usize = 64;
 /// What one suspicious window among `n` loses, in logits, times `ln n`.
-const ALONE: f32 = 0.55;
+const ALONE: f32 = 0.9;
+/// The same for the most suspicious part of a long text.
+const TOGETHER: f32 = 0.35;
 /// Share of the windows that are averaged.
 const BODY: f32 = 0.25;
 /// Share of honest windows that may look like an attack on held-out folds.
-const SPARED_SHARE: f32 = 0.005;
+const SPARED_SHARE: f32 = 0.012;
 /// Probability from which a page's sentence surely speaks to the machine.
 const SURE: f32 = 0.9;
 /// Probability that a rule's word needs beside it.
@@ -28,7 +30,7 @@ const GROUNDS: f32 = 0.15;
 /// Probability from which a sentence beside an order counts as part of it.
 const SUSPICION: f32 = 0.3;
 /// Lowest threshold: refusing an honest message costs more than letting an odd one through to the checks.
-const FLOOR: f32 = 0.7;
+const FLOOR: f32 = 0.4;
 
 /// What was found.
 #[derive(Debug, Clone, PartialEq)]
@@ -50,9 +52,11 @@ impl AttackDetector {
         let mut training: Vec<Training> = Vec::new();
         for example in examples.iter().filter(attack) {
             let label = if example.label == "injection" { "injection" } else { "ok" };
-            training.extend(windows(&example.text).iter().map(|w| row(w, label)));
+            training.extend(windows(&example.text).iter().map(|w| row(w, label, example.family)));
         }
-        training.extend(prose.flat_map(windows).map(|w| row(&w, "ok")));
+        for (article, text) in prose.enumerate() {
+            training.extend(windows(text).iter().map(|w| row(w, "ok", article as u32)));
+        }
         let rows: Vec<&Training> = training.iter().collect();
         let detector = train_detector(&rows, "injection", |l| l == "ok", SPARED_SHARE, FLOOR)?;
         Some(Self { detector })
@@ -97,7 +101,7 @@ impl AttackDetector {
         let logits: Vec<f32> = scored.iter().map(|(p, _)| logit(*p)).collect();
         let alone = logits[0] - ALONE * (windows.len() as f32).ln();
         let body = ((windows.len() as f32 * BODY).ceil() as usize).max(2).min(windows.len());
-        let together = logits[..body].iter().sum::<f32>() / body as f32;
+        let together = logits[..body].iter().sum::<f32>() / body as f32 - TOGETHER * (windows.len() as f32).ln();
         let score = 1.0 / (1.0 + (-alone.max(together)).exp());
         let (rule, why) = rules::injection(worst);
         let reason = match rule >= 0.7 {
@@ -108,8 +112,8 @@ impl AttackDetector {
     }
 }
 
-fn row(window: &str, label: &str) -> Training {
-    Training { features: Features::signed(window, &[], &signs(window)), label: label.into() }
+fn row(window: &str, label: &str, family: u32) -> Training {
+    Training { features: Features::signed(window, &[], &signs(window)), label: label.into(), family }
 }
 
 fn logit(p: f32) -> f32 {

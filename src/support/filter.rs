@@ -19,6 +19,8 @@ use crate::kb::pack::{MistakenFor, Pack};
 /// Best fit of the knowledge below which a message is foreign to it, and the score that suffices then.
 const FOREIGN: f32 = 0.28;
 const SUSPICION: f32 = 0.4;
+/// Likeness to a wish that counts even where no word of the message could be one.
+const BEYOND_WORDS: f32 = 0.9;
 /// Longest window of a long message, in characters, that is judged at once.
 const WINDOW_CHARS: usize = 400;
 /// Most windows judged.
@@ -48,6 +50,7 @@ impl Senses {
             "wants_person" => wish::signs(part),
             "off_topic" | "wrong_company" => {
                 let mut signs = self.scope.signs(part, vector);
+                signs.push(self.scope.strangeness(part, vector));
                 signs.extend(rules::trivia_signs(part));
                 signs
             }
@@ -115,18 +118,22 @@ impl Filters {
                 .map(|(e, vector)| Training {
                     features: Features::signed(&e.text, vector, &senses.signs(lesson.label, &e.text, vector)),
                     label: e.label.clone(),
+                    family: e.family,
                 })
                 .collect();
             let rows: Vec<&Training> = rows.iter().collect();
             let spared = |label: &str| served(label) && label != lesson.label;
             train_detector(&rows, lesson.label, spared, lesson.spared_share, lesson.floor)
         };
-        Ok(Self {
-            detectors: LESSONS.iter().filter_map(train).collect(),
-            attacks: AttackDetector::learn(&examples, pack.articles.iter().map(|a| a.text.as_str())),
-            senses,
-            key: Self::key_of(pack),
-        })
+        let articles = || pack.articles.iter().map(|a| a.text.as_str());
+        let (detectors, attacks) = std::thread::scope(|threads| {
+            let attacks = threads.spawn(|| AttackDetector::learn(&examples, articles()));
+            let (train, lessons) = (&train, LESSONS.iter());
+            let running: Vec<_> = lessons.map(|lesson| threads.spawn(move || train(lesson))).collect();
+            let detectors: Vec<Detector> = running.into_iter().filter_map(|r| r.join().ok().flatten()).collect();
+            (detectors, attacks.join().ok().flatten())
+        });
+        Ok(Self { detectors, attacks, senses, key: Self::key_of(pack) })
     }
 
     /// Changes when what is learnt from changes.
@@ -146,7 +153,14 @@ impl Filters {
         let Some(detector) = self.detector("wants_person") else { return wish::for_person(message) };
         let read = |part: &str, vector: &[f32]| {
             let features = Features::signed(part, vector, &wish::signs(part));
-            wish::for_person(part).weighed(detector.probability(&features), detector.threshold)
+            let probability = detector.probability(&features);
+            let probability = match wish::conceivable(part) {
+                true => probability,
+                // Typing errors hide words, so a sure likeness still counts.
+                false if probability < BEYOND_WORDS => probability.min(detector.threshold * 0.9),
+                false => probability,
+            };
+            wish::for_person(part).weighed(probability, detector.threshold)
         };
         if message.chars().count() <= WINDOW_CHARS / 2 {
             return read(message, vector);
@@ -197,9 +211,13 @@ impl Filters {
             let found = attacks.judge(message);
             verdicts.push(spared_by(guard, "injection", found.score, attacks.threshold(), found.reason));
         }
-        for (label, (rule, why)) in
-            [("gibberish", rules::gibberish(&prose, &self.senses.letters)), ("spam", rules::spam(message, site))]
-        {
+        // What is pasted as code is no mashed keys, and its absence from the prose no empty message.
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).count();
+        let gibberish = match letters(&prose) * 2 < letters(message) {
+            true => (0.0, String::new()),
+            false => rules::gibberish(&prose, &self.senses.letters),
+        };
+        for (label, (rule, why)) in [("gibberish", gibberish), ("spam", rules::spam(message, site))] {
             let (score, threshold) = learnt(label);
             // Only letters tell gibberish: without a suspicion of the statistics the detector is not believed.
             let score = if label == "gibberish" && rule < 0.25 { score.min(threshold * 0.9) } else { score };

@@ -1,21 +1,36 @@
 //! Examples that come with the program, our own writing: what every support desk meets, whatever the company sells.
 //! They stand beside the pack's, so that a new pack is guarded from its first day.
+//!
+//! A line of a file is a message, or a *pattern*: `{connect|transfer} me to {a human|an agent}` stands for as many
+//! messages as its longest choice has words to choose from, so that each of them is met in some message. Messages of
+//! one line are one *family*: they are held out together, or a detector would be tested on what it was taught.
 
 use crate::kb::pack::Pack;
 
 /// Customers' honest messages to all kinds of companies, look-alikes of a wish for a person among them.
 pub const CUSTOMER: &str = "customer";
+/// Paragraphs of honest manuals, help pages and letters, as customers paste them.
+pub const PROSE: &str = "prose";
 /// A pack's own questions and sample answers' questions.
 pub const OWN: &str = "own";
 
 /// (label, one message a line)
-const GENERAL: [(&str, &str); 7] = [
+const GENERAL: [(&str, &str); 16] = [
     ("wants_person", include_str!("general/wants_person.txt")),
+    ("wants_person", include_str!("general/wish_patterns.txt")),
     (CUSTOMER, include_str!("general/customer.txt")),
+    (CUSTOMER, include_str!("general/wish_alikes.txt")),
+    (CUSTOMER, include_str!("general/attack_alikes.txt")),
+    (CUSTOMER, include_str!("general/spam_alikes.txt")),
+    (PROSE, include_str!("general/prose.txt")),
     ("injection", include_str!("general/injection.txt")),
+    ("injection", include_str!("general/attack_patterns.txt")),
+    ("injection", include_str!("general/personas.txt")),
     ("spam", include_str!("general/spam.txt")),
+    ("spam", include_str!("general/spam_patterns.txt")),
     ("gibberish", include_str!("general/gibberish.txt")),
     ("rude", include_str!("general/rude.txt")),
+    ("rude", include_str!("general/rude_patterns.txt")),
     ("off_topic", include_str!("general/off_topic.txt")),
 ];
 
@@ -26,12 +41,19 @@ pub struct Example {
     pub label: String,
     /// Written for this very company, so it says what is on its topic.
     pub of_pack: bool,
+    /// The same for all messages of one line.
+    pub family: u32,
 }
 
 /// All examples for a pack: its filters' rows, its questions, and the general ones, in an order that deals the labels
 /// out evenly and never changes.
 pub fn examples(pack: &Pack) -> Vec<Example> {
-    let own = |text: &str, label: &str| Example { text: text.into(), label: label.into(), of_pack: true };
+    let own = |text: &str, label: &str| Example {
+        text: text.into(),
+        label: label.into(),
+        of_pack: true,
+        family: number(text),
+    };
     let mut all: Vec<Example> = pack.filters.iter().map(|row| own(&row.text, &row.label)).collect();
     all.extend(pack.faq.iter().flat_map(|entry| &entry.questions).map(|q| own(q, OWN)));
     all.extend(pack.operators.iter().flat_map(|o| &o.examples).map(|e| own(&e.question, "sample")));
@@ -43,17 +65,66 @@ pub fn examples(pack: &Pack) -> Vec<Example> {
 
 fn general() -> impl Iterator<Item = Example> {
     GENERAL.iter().flat_map(|(label, lines)| {
-        lines.lines().filter(|l| !l.trim().is_empty()).map(|line| Example {
-            text: line.trim().into(),
-            label: (*label).into(),
-            of_pack: false,
+        lines.lines().map(str::trim).filter(|l| !l.is_empty()).flat_map(|line| {
+            messages(line).into_iter().map(|text| Example {
+                text,
+                label: (*label).into(),
+                of_pack: false,
+                family: number(line),
+            })
         })
     })
 }
 
+/// The messages that a line stands for. Each choice goes through its words in turn, from a place and with a step of
+/// its own, so that all are met and the same two seldom meet again.
+fn messages(line: &str) -> Vec<String> {
+    let mut parts: Vec<Vec<&str>> = Vec::new();
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once('{') {
+        let Some((choice, behind)) = after.split_once('}').filter(|(choice, _)| choice.contains('|')) else { break };
+        parts.push(vec![before]);
+        parts.push(choice.split('|').collect());
+        rest = behind;
+    }
+    if parts.is_empty() {
+        return vec![line.to_string()];
+    }
+    parts.push(vec![rest]);
+    let count = parts.iter().map(Vec::len).max().unwrap_or(1);
+    let mut messages: Vec<String> = (0..count)
+        .map(|turn| {
+            let chosen = parts
+                .iter()
+                .enumerate()
+                .map(|(place, words)| words[(turn * step(place, words.len()) + place) % words.len()]);
+            chosen.collect::<String>().split_whitespace().collect::<Vec<_>>().join(" ").replace(" ,", ",")
+        })
+        .collect();
+    messages.sort();
+    messages.dedup();
+    messages
+}
+
+/// The first number after `place` that has no divisor in common with `count`: steps of it meet all of `count` places.
+fn step(place: usize, count: usize) -> usize {
+    let common = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    (place + 1..).find(|&n| common(n, count) == 1).unwrap_or(1)
+}
+
+fn number(line: &str) -> u32 {
+    let hash = blake3::hash(line.as_bytes());
+    u32::from_le_bytes([hash.as_bytes()[0], hash.as_bytes()[1], hash.as_bytes()[2], hash.as_bytes()[3]])
+}
+
 /// True for labels of messages that a desk serves: none of them may be refused.
 pub fn served(label: &str) -> bool {
-    matches!(label, "ok" | "rude" | "wants_person" | "sample" | CUSTOMER | OWN)
+    matches!(label, "ok" | "rude" | "wants_person" | "sample" | CUSTOMER | OWN | PROSE)
 }
 
 /// True for a pack's own example of what the company is asked.
@@ -74,6 +145,16 @@ mod tests {
             assert!(russian >= 15 && texts.len() - russian >= 15, "{label}: {russian} of {}", texts.len());
         }
         assert!(all.windows(2).all(|w| w[0].text != w[1].text));
+    }
+
+    #[test]
+    fn a_pattern_stands_for_messages_that_hold_each_of_its_words() {
+        let all = messages("{connect|transfer} me to {a human|an agent|the manager}{, please|}");
+        assert_eq!(all.len(), 3, "{all:?}");
+        for word in ["connect", "transfer", "a human", "an agent", "the manager"] {
+            assert!(all.iter().any(|m| m.contains(word)), "{word}: {all:?}");
+        }
+        assert_eq!(messages("{\"a\": 1} is JSON"), ["{\"a\": 1} is JSON"]);
     }
 
     #[test]

@@ -292,6 +292,9 @@ pub fn gibberish_signs(prose: &str, letters: &CharModel) -> Vec<f32> {
     ]
 }
 
+/// So many known words make a text, whatever names and code stand between them.
+const WORDS_OF_A_TEXT: usize = 4;
+
 /// Mashed keys, repeated characters, no words at all.
 pub fn gibberish(prose: &str, letters: &CharModel) -> (f32, String) {
     let trimmed = prose.trim();
@@ -321,12 +324,12 @@ pub fn gibberish(prose: &str, letters: &CharModel) -> (f32, String) {
         words.iter().filter(|w| !letters.knows(w) && !text::is_stop(w) && w.chars().any(char::is_alphabetic)).collect();
     let unknown_letters: usize = unknown.iter().map(|w| w.chars().count()).sum();
     let word_letters: usize = words.iter().map(|w| w.chars().count()).sum();
-    if unknown_letters * 10 < word_letters * 6 {
+    if unknown_letters * 10 < word_letters * 6 || words.len() - unknown.len() >= WORDS_OF_A_TEXT {
         return (0.0, String::new());
     }
     let mashed = unknown.iter().filter(|w| looks_mashed(w)).count();
     let surprise = letters.surprise(&unknown.iter().map(|w| w.as_str()).collect::<Vec<_>>().join(" ")).unwrap_or(0.0);
-    if mashed * 2 > unknown.len() {
+    if mashed * 2 > unknown.len() && mashed * 3 > words.len() {
         return (0.92, "letters that form no words".into());
     }
     if surprise > 4.1 && unknown_letters >= 6 {

@@ -212,63 +212,33 @@ pub(super) fn find(message: &str, tools: &Tools<'_>) -> Result<Vec<Found>, Suppo
         let title = place.entry.path.get(&place.lang).map(|p| p.join(" → ")).unwrap_or_default();
         Some(Found { id, kind: SourceKind::AppMap, title, fit: *fit, evidence: None })
     }));
-    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     if query.stems.len() > STORY {
-        let pages = of_story(message, &query, operator, tools)?;
-        found.retain(|f| f.kind != SourceKind::Article);
-        found.splice(0..0, pages);
+        of_story(message, &query, &mut found, tools);
     }
+    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     Ok(found)
 }
 
-/// Content words from which a message is a story of many matters, each in a sentence or two.
-const STORY: usize = 40;
-/// Sentences of a story that are looked up, and passages taken of each.
-const SENTENCES: usize = 32;
-const OF_SENTENCE: usize = 20;
-/// How flat a sentence's ranks are: what it finds first counts most.
-const STEEP: f32 = 3.0;
+/// Content words from which a message is a story, which takes whole pages.
+const STORY: usize = 8;
+/// Pages of a story.
+const PAGES: usize = 30;
 
-/// Sections that a long story's sentences find, by the sum of their reciprocal ranks: a page that several sentences
-/// lead to comes first. A whole story has too many words for any page to fit it.
-fn of_story(message: &str, query: &Query, operator: &Operator, tools: &Tools<'_>) -> Result<Vec<Found>, SupportError> {
-    let mut sentences: Vec<&str> = message.lines().flat_map(text::sentences).collect();
-    sentences.retain(|s| text::content_stems(s).len() >= 3);
-    sentences.truncate(SENTENCES);
-    let vectors = filter::vectors(&sentences, tools.embedder).map_err(|e| SupportError::Knowledge(e.to_string()))?;
-    let mut pages: BTreeMap<String, (f32, Found)> = BTreeMap::new();
-    for (sentence, vector) in sentences.iter().zip(&vectors) {
-        let wanted = SearchQuery {
-            text: sentence,
-            lang: Some(&query.lang),
-            operator: Some(&operator.name),
-            kinds: &[SourceKind::Article],
-            limit: OF_SENTENCE,
-            version: None,
-            vector: (!vector.is_empty()).then_some(vector.as_slice()),
-        };
-        let found = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
-        let mut seen: Vec<String> = Vec::new();
-        for chunk in found.iter().filter_map(|p| tools.learned.quarantine.released(&p.chunk)) {
-            if seen.contains(&chunk.path) {
-                continue;
-            }
-            let worth = 1.0 / (STEEP + seen.len() as f32);
-            seen.push(chunk.path.clone());
-            let first = || Found {
-                id: chunk.id.clone(),
-                kind: chunk.kind,
-                title: chunk.title.clone(),
-                fit: 0.0,
-                evidence: None,
-            };
-            pages.entry(chunk.path.clone()).or_insert_with(|| (0.0, first())).0 += worth;
-        }
+/// Puts the pages that a story speaks of in the place of single sections: a whole story has too many words for any
+/// section to fit it. The best page fits as well as the best section did.
+fn of_story(message: &str, query: &Query, found: &mut Vec<Found>, tools: &Tools<'_>) {
+    let sections: Vec<Found> = found.extract_if(.., |f| f.kind == SourceKind::Article).collect();
+    let best = sections.iter().map(|f| f.fit).fold(f32::MIN_POSITIVE, f32::max);
+    for (chunk, score) in tools.learned.snapshot.pages_for(message, &query.lang, PAGES) {
+        let Some(chunk) = tools.learned.quarantine.released(&chunk) else { continue };
+        found.push(Found {
+            id: chunk.id.clone(),
+            kind: chunk.kind,
+            title: chunk.title.clone(),
+            fit: best * score,
+            evidence: sections.iter().find(|f| f.id == chunk.id).and_then(|f| f.evidence),
+        });
     }
-    let most = pages.values().map(|p| p.0).fold(f32::MIN_POSITIVE, f32::max);
-    let mut found: Vec<Found> = pages.into_values().map(|(sum, found)| Found { fit: sum / most, ..found }).collect();
-    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
-    Ok(found)
 }
 
 fn route<'p>(

@@ -81,6 +81,14 @@ const BOT_DENIED: &str = "don't want to talk|dont want to talk|don't want to cha
     no more|tired of|sick of|hate talking|stop talking|не хочу говорить|не хочу общаться|не хочу разговаривать|не буду говорить|надоел*|хватит|не с роботом|не с ботом|\
     не робот|не бот|а не бот*|а не робот*|а не программ*|не нужен робот|не нужен бот";
 
+/// Whoever answers now, as somebody one does not want to talk to.
+const US: &str = "talk to you|talking to you|speak to you|speaking to you|talk with you|speak with you|chat with you|chatting with you|discuss this with you|с вами говорить|говорить с вами|\
+    с вами разговаривать|разговаривать с вами|с вами общаться|общаться с вами|с тобой говорить|говорить с тобой|разговаривать с тобой|общаться с тобой";
+
+/// Questions about who answers, preferences for something else, and operators of telephones.
+const ABOUT_TALKING: &str = "am i talking|am i speaking|am i chatting|who am i|whom am i|are you a|are you human|is this a|than talk*|than speak*|than call*|to a bot or|это бот|вы бот|ты бот|вы человек|ты человек|\
+    с кем я говорю|с кем я общаюсь|кто мне отвечает|чем говорить|чем звонить|чем общаться|оператор связи|оператора связи|оператором связи|мобильн* оператор*|сотов* оператор*|тур оператор*";
+
 const IS_OPERATOR: &str = "i am an operator|i'm an operator|im an operator|i am an agent|i'm an agent|i work as|i am a manager|i'm a manager|as an operator|as an agent|\
     as a manager|i am the|я оператор|я сам оператор|я сама оператор|я менеджер|я работаю|я администратор|я руководитель|я специалист|мы операторы|я консультант";
 
@@ -92,7 +100,7 @@ const FEATURE_RU: &str = "кнопк*|настройк*|добавить|доб�
     статистик*|оценк*|уведомлен*|передать чат*|передать диалог*|передавать|перевести чат*|перевести диалог*|перевод на|переводить|перевод чата|другому оператору|\
     другого оператора|другому сотруднику|фото|аватар*|статус*|онлайн|офлайн|второго|еще одного|нового|новый оператор|бот передавал|бот переводил|бот переключал|у бота|\
     наши оператор*|наших оператор*|мои оператор*|моих оператор*|стоит|цена|пароль|доступ|права|оператор видит|оператор не видит|операторы не|оператор не может|рабоче*";
-const ABOUT_ME_EN: &str = "me|talk to|speak to|speak with|talk with|us|chat with";
+const ABOUT_ME_EN: &str = "me|talk to|speak to|speak with|talk with|us|chat with|reach your|contact your|call your";
 const ABOUT_ME_RU: &str = "меня|мной|нами|поговорить|пообщаться|соедин*|переключите|позовите|свяжите|свяжитесь";
 const OTHERS_EN: &str = "visitor*|customers|clients|users|their";
 const OTHERS_RU: &str = "посетител*|клиент*|покупател*";
@@ -117,8 +125,8 @@ const ASKS_RU: &str = "соедин*|соеден*|переключ*|позов*
     эскалир*|просил*|мне бы";
 const MEETS_RU: &str = "связ*|свяж*|соедин*|соеден*|говор*|поговорить|обратиться|дозвон*|общаться|пообщаться|позов*|переключ*|сотрудник*|человек*|девушк*|оператор*|специалист*";
 
-const CONTACTS: &str = "talk*|speak*|spek|chat|chatting|connect*|conect*|transfer*|put me|put us|put through|patch me|pass me|forward me|redirect me|hand me|handed|hand over|switch me|\
-    switch to|escalate*|escalation|get me|bring|reach|get hold|get through|in touch|ring me|ring us|phone me|call me|call back|callback|contact|contacted|take over|loop in|discuss|\
+const CONTACTS: &str = "talk*|speak*|spek|chat|chatting|connect*|conect*|transfer me|transfer us|transfer my call|transfer my chat|transfer this chat|transfer the call|transferred to a|put me|put us|put through|patch me|pass me|forward me|redirect me|hand me|handed|hand over|switch me|\
+    switch to|escalate*|escalation|get me|bring me|bring in|reach|get hold|get through|in touch|ring me|ring us|phone me|call me|call back|callback|contact|contacted|take over|loop in|discuss|\
     word with|join the chat|fetch|соедин*|соеден*|переключ*|переведи*|позов*|позвать|зови*|свяж*|связ*|поговорить|говорить|пообщаться|общаться|пригласи*|подключите|передайте|передай|\
     вызв*|вызов*|дозвон*|перезвон*|позвон*|набер*|эскал*|обсудить|побеседовать|обратиться|подойд*|ответит|верните|pozovi*|soedini*|pogovorit*";
 const WEAK_PERSON: &str = "someone|somebody|anyone|anybody|people|one of you*|else|other|another|кто|кто то|кто нибудь|кем|кем нибудь|кем то|кого нибудь|друг*|люди|людей|людьми|жив*|реальн*|настоящ*";
@@ -189,6 +197,21 @@ pub fn signs(message: &str) -> Vec<f32> {
     signs
 }
 
+/// True where the words could be a wish at all: a person is named, or a talk that the customer is to have, or a machine
+/// that he does not want. Letters and likeness alone make no wish.
+pub fn conceivable(message: &str) -> bool {
+    let folded = text::fold(&without_quotations(&text::without_code(message)));
+    let words = text::words(&folded);
+    let whole = format!(" {} ", words.join(" "));
+    let has = |list: &str| has_any(&whole, list);
+    let person = has(PERSON_EN) || has(PERSON_RU) || has(CALLS_OTHERWISE) || is_call(&words, 6);
+    let talk = has(CONTACTS) && (has(SELF) || has(DEPARTMENT) || has(WEAK_PERSON));
+    let called = has(DEPARTMENT) && (words.len() <= 5 || has(WANTS));
+    let short = words.len() <= 3 && has(CONTACTS);
+    let machine = has(BOT) || (has(US) && (has(BOT_DENIED) || has(DENIED)));
+    person || talk || called || short || machine
+}
+
 /// Reads one message.
 pub fn for_person(message: &str) -> Wish {
     let folded = text::fold(&without_quotations(&text::without_code(message)));
@@ -219,7 +242,7 @@ fn clauses(folded: &str) -> Vec<Vec<&str>> {
     for part in folded.split(['.', ',', ';', '!', '?', '\n', ':', '(', ')', '—']) {
         let mut clause: Vec<&str> = Vec::new();
         for word in text::words(part) {
-            let turns = matches!(word, "but" | "instead" | "so" | "но" | "поэтому" | "лучше" | "and" | "и");
+            let turns = matches!(word, "but" | "instead" | "so" | "но" | "поэтому" | "лучше" | "and" | "и" | "please");
             if turns && !clause.is_empty() {
                 clauses.push(std::mem::take(&mut clause));
             } else {
@@ -240,7 +263,7 @@ fn in_clause(words: &[&str]) -> Wish {
         return Wish::of(0.9, "calls for a person");
     }
     let person = has_any(&joined, if russian { PERSON_RU } else { PERSON_EN });
-    let bot_denied = has_any(&joined, BOT) && has_any(&joined, BOT_DENIED);
+    let bot_denied = (has_any(&joined, BOT) || has_any(&joined, US)) && has_any(&joined, BOT_DENIED);
     let otherwise = has_any(&joined, CALLS_OTHERWISE);
     if !person && !bot_denied && !otherwise {
         return Wish::of(0.0, "no person is named");
@@ -267,6 +290,9 @@ fn in_clause(words: &[&str]) -> Wish {
 fn look_alike(joined: &str, russian: bool) -> Option<&'static str> {
     if has_any(joined, IS_OPERATOR) {
         return Some("the customer is an operator");
+    }
+    if has_any(joined, ABOUT_TALKING) {
+        return Some("speaks of talking to a person without asking for it");
     }
     let others = has_any(joined, if russian { OTHERS_RU } else { OTHERS_EN });
     let about_me = has_any(joined, if russian { ABOUT_ME_RU } else { ABOUT_ME_EN }) && !others;

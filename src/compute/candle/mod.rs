@@ -107,8 +107,8 @@ impl Backend for CandleBackend {
         })
     }
 
-    fn kv_number_bytes(&self) -> usize {
-        size_of::<f32>()
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize {
+        2 * shape.block_len() * shape.layers * size_of::<f32>()
     }
 
     fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Tensor, ComputeError> {

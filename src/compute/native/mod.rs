@@ -17,6 +17,7 @@
 
 mod buffers;
 mod code;
+mod kv8;
 mod packed;
 mod passes;
 mod product;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 pub use self::buffers::Rows;
 use self::buffers::{Buffers, Rounded};
+use self::kv8::Kv8;
 use self::packed::Packed;
 use self::product::{GROUP, for_each_group, for_each_group_of_two};
 use self::tile::Isa;
@@ -43,7 +45,7 @@ use super::{Backend, ComputeError, Format, GatedMlp, KvShape, PackedMatrix, Plan
 /// Kernels of our own on the CPU.
 pub struct NativeBackend {
     isa: Isa,
-    exact_kv: bool,
+    kv: KvPrecision,
     buffers: Arc<Buffers>,
 }
 
@@ -51,16 +53,27 @@ pub struct NativeBackend {
 pub struct NativeKv(Kv);
 
 enum Kv {
-    /// Half precision, half the memory; what it rounds off is far below what 8-bit activations round off.
+    Bytes(Kv8),
     Half(PagedKv<u16>),
-    /// Single precision, for models whose weights are exact too.
     Single(PagedKv<f32>),
 }
 
-/// Runs the same on a pool of either precision.
+/// How keys and values are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KvPrecision {
+    /// 8 bits, and attention in whole numbers.
+    Bytes,
+    /// Half precision; what it rounds off is far below what 8-bit activations round off.
+    Half,
+    /// Single precision, for models whose weights are exact too.
+    Single,
+}
+
+/// Runs the same on a pool of any precision.
 macro_rules! on_pool {
     ($kv:expr, $pool:ident => $body:expr) => {
         match $kv {
+            NativeKv(Kv::Bytes($pool)) => $body,
             NativeKv(Kv::Half($pool)) => $body,
             NativeKv(Kv::Single($pool)) => $body,
         }
@@ -74,10 +87,9 @@ struct Normed {
 }
 
 impl NativeBackend {
-    /// The backend with the best instruction set of this CPU. Keys and values are kept in half precision, or with
-    /// `exact_kv` in single.
-    pub fn new(exact_kv: bool) -> Self {
-        Self { isa: Isa::best(), exact_kv, buffers: Arc::default() }
+    /// The backend with the best instruction set of this CPU.
+    pub fn new(kv: KvPrecision) -> Self {
+        Self { isa: Isa::best(), kv, buffers: Arc::default() }
     }
 
     /// True where matrices of this format can be held.
@@ -241,14 +253,19 @@ impl Backend for NativeBackend {
     }
 
     fn kv_pool(&self, shape: KvShape) -> Result<NativeKv, ComputeError> {
-        Ok(NativeKv(match self.exact_kv {
-            true => Kv::Single(PagedKv::new(shape)?),
-            false => Kv::Half(PagedKv::new(shape)?),
+        Ok(NativeKv(match self.kv {
+            KvPrecision::Bytes => Kv::Bytes(Kv8::new(shape)?),
+            KvPrecision::Half => Kv::Half(PagedKv::new(shape)?),
+            KvPrecision::Single => Kv::Single(PagedKv::new(shape)?),
         }))
     }
 
-    fn kv_number_bytes(&self) -> usize {
-        if self.exact_kv { size_of::<f32>() } else { size_of::<u16>() }
+    fn kv_block_bytes(&self, shape: &KvShape) -> usize {
+        match self.kv {
+            KvPrecision::Bytes => Kv8::block_bytes(shape),
+            KvPrecision::Half => PagedKv::<u16>::block_bytes(shape.layers, &shape.attention),
+            KvPrecision::Single => PagedKv::<f32>::block_bytes(shape.layers, &shape.attention),
+        }
     }
 
     fn embed_rows(&self, table: &Table, tokens: &[u32]) -> Result<Rows, ComputeError> {
@@ -293,13 +310,21 @@ impl Backend for NativeBackend {
         }
         let attention = on_pool!(kv, pool => pool.shape().attention);
         rotate_heads(&mut q, attention.head_dim, attention.heads, &plan.rope);
-        on_pool!(kv, pool => pool.write(layer, &mut k, &v, plan))?;
+        match kv {
+            NativeKv(Kv::Bytes(pool)) => pool.write(self.isa, layer, &mut k, &v, plan)?,
+            NativeKv(Kv::Half(pool)) => pool.write(layer, &mut k, &v, plan)?,
+            NativeKv(Kv::Single(pool)) => pool.write(layer, &mut k, &v, plan)?,
+        }
         Ok(q)
     }
 
     fn paged_attention(&self, q: &Rows, kv: &NativeKv, layer: usize, plan: &Plan<'_>) -> Result<Rows, ComputeError> {
         let mut out = self.buffers.rows(q.count(), q.width());
-        on_pool!(kv, pool => pool.attend(layer, q, plan, &mut out));
+        match kv {
+            NativeKv(Kv::Bytes(pool)) => pool.attend(self.isa, layer, q, plan, &mut out),
+            NativeKv(Kv::Half(pool)) => pool.attend(layer, q, plan, &mut out),
+            NativeKv(Kv::Single(pool)) => pool.attend(layer, q, plan, &mut out),
+        }
         Ok(out)
     }
 

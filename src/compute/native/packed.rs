@@ -139,21 +139,37 @@ fn pack_row(format: Format, layout: Layout, row: &[u8], column: usize, to: &mut 
     })
 }
 
-/// Puts a column's 32 bytes into the planes of a block.
+/// Puts a column's 32 bytes into the planes of a block, four inputs (a step of the column) at a time.
 fn put_bytes(bytes: &[u8; BLOCK], column: usize, wide: bool, quants: &mut [u8]) {
-    for (k, byte) in bytes.iter().enumerate() {
-        let (step, within) = (k / 4, 4 * column + k % 4);
-        if wide {
-            quants[step * STEP + within] = *byte;
-            continue;
+    let mut steps = [0u32; BLOCK / 4];
+    for (step, four) in steps.iter_mut().zip(bytes.chunks_exact(4)) {
+        *step = u32::from_ne_bytes([four[0], four[1], four[2], four[3]]);
+    }
+    let mut put = |vector: usize, four: u32| {
+        quants[vector * STEP + 4 * column..][..4].copy_from_slice(&four.to_ne_bytes());
+    };
+    if wide {
+        return steps.iter().enumerate().for_each(|(step, four)| put(step, *four));
+    }
+    for j in 0..4 {
+        put(j, steps[j] & 0x0f0f_0f0f | (steps[j + 4] & 0x0f0f_0f0f) << 4);
+    }
+    match quants.len() / STEP {
+        5 => put_plane(&steps, 1, column, &mut quants[4 * STEP..]),
+        6 => put_plane(&steps, 2, column, &mut quants[4 * STEP..]),
+        _ => {}
+    }
+}
+
+/// Puts the bits above the fourth, `bits` of each byte, into vectors of `8 / bits` steps each.
+fn put_plane(steps: &[u32; BLOCK / 4], bits: usize, column: usize, plane: &mut [u8]) {
+    let mask = 0x0101_0101 * ((1 << bits) - 1);
+    for (vector, steps) in steps.chunks_exact(8 / bits).enumerate() {
+        let mut four = 0;
+        for (step, bytes) in steps.iter().enumerate() {
+            four |= (bytes >> 4 & mask) << (step * bits);
         }
-        quants[step % 4 * STEP + within] |= (byte & 15) << (step / 4 * 4);
-        let high = byte >> 4;
-        match quants.len() / STEP {
-            5 => quants[4 * STEP + within] |= high << step,
-            6 => quants[(4 + step / 4) * STEP + within] |= high << (step % 4 * 2),
-            _ => {}
-        }
+        plane[vector * STEP + 4 * column..][..4].copy_from_slice(&four.to_ne_bytes());
     }
 }
 
@@ -203,20 +219,17 @@ fn unpack(format: Format, bytes: &[u8], part: usize) -> Block {
             block.sides = [[scale, 0], [minimum, 0]];
             // 64 weights share 32 bytes of nibbles; the fifth bits of part `p` are bit `p` of 32 bytes.
             let (high, nibbles) = bytes[16..].split_at(if format == Format::Q5K { 32 } else { 0 });
-            for i in 0..BLOCK {
-                block.bytes[i] = nibbles[part / 2 * 32 + i] >> (part % 2 * 4) & 15;
-                if let Some(high) = high.get(i) {
-                    block.bytes[i] |= (high >> part & 1) << 4;
-                }
-            }
+            let (nibbles, shift) = (&nibbles[part / 2 * 32..][..BLOCK], part % 2 * 4);
+            block.bytes.iter_mut().zip(nibbles).for_each(|(byte, both)| *byte = both >> shift & 15);
+            block.bytes.iter_mut().zip(high).for_each(|(byte, high)| *byte |= (high >> part & 1) << 4);
         }
         _ => {
             // Q6_K: 128 weights in four parts share 64 bytes of nibbles and 32 bytes of bit pairs.
             let (half, quarter) = (part / 4, part % 4);
             let (low, high) = (&bytes[half * 64..], &bytes[128 + half * 32..]);
-            for i in 0..BLOCK {
-                let nibble = low[quarter % 2 * 32 + i] >> (quarter / 2 * 4) & 15;
-                block.bytes[i] = nibble | (high[i] >> (quarter * 2) & 3) << 4;
+            let (low, shift) = (&low[quarter % 2 * 32..][..BLOCK], quarter / 2 * 4);
+            for ((byte, low), high) in block.bytes.iter_mut().zip(low).zip(&high[..BLOCK]) {
+                *byte = low >> shift & 15 | (high >> (quarter * 2) & 3) << 4;
             }
             block.sides = [[bytes[192 + 2 * part], 0], [bytes[192 + 2 * part + 1], 0]];
         }

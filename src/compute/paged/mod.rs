@@ -185,7 +185,7 @@ fn block_mut<S>(layer: &mut [S], block: usize, len: usize) -> Result<&mut [S], C
     layer.get_mut(block * len..(block + 1) * len).ok_or_else(|| out_of_pool(block, blocks))
 }
 
-fn out_of_pool(block: usize, blocks: usize) -> ComputeError {
+pub(super) fn out_of_pool(block: usize, blocks: usize) -> ComputeError {
     ComputeError::Step(format!("KV block {block} is not in the pool of {blocks}"))
 }
 
@@ -208,15 +208,15 @@ pub(super) fn rotate_heads(x: &mut [f32], head_dim: usize, heads: usize, rope: &
 const ROTATED: usize = 8 * 1024;
 
 /// The rows of a step that go to one block.
-struct Piece {
-    block: usize,
+pub(super) struct Piece {
+    pub(super) block: usize,
     /// Where the first of them goes in the block.
-    slot: usize,
-    rows: std::ops::Range<usize>,
+    pub(super) slot: usize,
+    pub(super) rows: std::ops::Range<usize>,
 }
 
 /// Cuts a step's rows by the blocks of a pool of `blocks` that they go to.
-fn pieces(plan: &Plan<'_>, blocks: usize) -> Result<Vec<Piece>, ComputeError> {
+pub(super) fn pieces(plan: &Plan<'_>, blocks: usize) -> Result<Vec<Piece>, ComputeError> {
     let mut pieces = Vec::with_capacity(plan.spans.len() + plan.rows / BLOCK_TOKENS);
     for span in &plan.spans {
         let mut row = span.rows.start;

@@ -36,7 +36,8 @@ pub fn nearest(vector: &[f32], examples: &[Vec<f32>]) -> f32 {
 pub fn plain_classifier(rows: &[(String, String)], label: &str) -> Option<Detector> {
     let training: Vec<Training> = rows
         .iter()
-        .map(|(text, label)| Training { features: Features::new(text, &[]), label: label.clone() })
+        .zip(0..)
+        .map(|((text, label), i)| Training { features: Features::new(text, &[]), label: label.clone(), family: i })
         .collect();
     let honest = |other: &str| other != label;
     train_detectors(&training, &[label], honest, 0.01, 0.5).into_iter().next()

@@ -1,10 +1,11 @@
-//! The dense leg: vectors in a usearch graph (half precision, cosine), mapped from disk.
+//! The dense leg: vectors in a usearch graph (unit length, half precision), mapped from disk.
 
 use std::collections::HashMap;
 use std::path::Path;
 
-use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
+use crate::compute::distance_of_units;
 use crate::kb::KbError;
 
 /// Searches at once in one graph; more of them wait for a moment.
@@ -38,18 +39,20 @@ pub(super) struct Dense {
 impl Dense {
     /// Writes vectors (`[dimensions]` each) to a new file.
     pub fn write(path: &Path, dimensions: usize, vectors: &[(VectorKey, Vec<f32>)]) -> Result<(), KbError> {
-        let index = new_index(dimensions)?;
+        let mut index = new_index(dimensions)?;
+        set_distance(&mut index, dimensions)?;
         index.reserve(vectors.len().max(1)).map_err(failed)?;
         for (key, vector) in vectors {
-            index.add(key.packed(), vector).map_err(failed)?;
+            index.add(key.packed(), &unit(vector)).map_err(failed)?;
         }
         index.save(&utf8(path)?).map_err(failed)
     }
 
     /// Maps the file. `slots`: how many vectors each chunk has.
     pub fn open(path: &Path, dimensions: usize, keys: impl Iterator<Item = VectorKey>) -> Result<Self, KbError> {
-        let index = new_index(dimensions)?;
+        let mut index = new_index(dimensions)?;
         index.view(&utf8(path)?).map_err(failed)?;
+        set_distance(&mut index, dimensions)?;
         index.reserve_capacity_and_threads(index.size(), SEARCHERS).map_err(failed)?;
         let mut slots: HashMap<u32, u16> = HashMap::new();
         for key in keys {
@@ -74,11 +77,12 @@ impl Dense {
         if limit == 0 {
             return Ok(Vec::new());
         }
+        let query = unit(query);
         let filter = |key: u64| allowed(VectorKey::unpacked(key).chunk);
         // usearch refuses a search while all its searchers are taken; they are free again within a millisecond.
         let mut tries = 0;
         let matches = loop {
-            match self.index.filtered_search(query, limit, filter) {
+            match self.index.filtered_search(&query, limit, filter) {
                 Ok(matches) => break matches,
                 Err(_) if tries < 50 => {
                     tries += 1;
@@ -120,7 +124,7 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
 fn new_index(dimensions: usize) -> Result<Index, KbError> {
     Index::new(&IndexOptions {
         dimensions,
-        metric: MetricKind::Cos,
+        metric: MetricKind::IP,
         quantization: ScalarKind::F16,
         connectivity: 16,
         expansion_add: 128,
@@ -128,6 +132,22 @@ fn new_index(dimensions: usize) -> Result<Index, KbError> {
         multi: false,
     })
     .map_err(failed)
+}
+
+/// Measures distances with our own kernel. Reading a file brings usearch's own back, so this comes after it.
+fn set_distance(index: &mut Index, dimensions: usize) -> Result<(), KbError> {
+    if index.dimensions() != dimensions {
+        let reason = format!("the file of vectors has {} dimensions, expected {dimensions}", index.dimensions());
+        return Err(KbError::Index(reason));
+    }
+    usearch::f16::change_metric(index, distance_of_units(dimensions)).map_err(failed)
+}
+
+/// The vector at length 1; zeros stay zeros.
+fn unit(vector: &[f32]) -> Vec<f32> {
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    let share = if length > 0.0 { 1.0 / length } else { 0.0 };
+    vector.iter().map(|x| x * share).collect()
 }
 
 fn failed(e: impl std::fmt::Display) -> KbError {

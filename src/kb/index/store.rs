@@ -18,7 +18,7 @@ use crate::kb::chunk::embedded_text;
 use crate::kb::{Chunk, IndexProgress, KbError};
 
 /// Changes when what is written changes.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 /// Texts embedded between two reports of progress.
 const PROGRESS_TEXTS: usize = 32;
 /// Most questions of one entry that get a vector.

@@ -148,7 +148,7 @@ async fn greedy_answers_are_the_same_alone_together_chunked_cached_and_preempted
 
     // How many sequences stand in the cache when one of them outgrows it depends on how fast they were read.
     let mut preemptions = 0;
-    for kv_mib in [40, 34, 28] {
+    for kv_mib in [21, 18, 15] {
         let model = load(|settings| settings.kv_mib = kv_mib);
         all_at_once(&model, "after a preemption", LONG, &alone).await;
         let stats = model.stats();

@@ -48,17 +48,25 @@ pub(super) trait Tile: Copy {
     type Floats: Copy;
     /// A step of weights, 64 bytes.
     type Bytes: Copy;
+    /// Vectors of `f32` of the same instruction set.
+    type Lanes: lanes::Lanes;
     /// True where [`Self::dot_wide`] takes its bytes as `byte - 128`.
     const SIGNED: bool = false;
     /// Most rows whose sums stay in registers beside one tile, and beside two.
     const ROWS: usize;
     const PAIR_ROWS: usize;
+    /// Most rows of attention whose sums stay in registers: 6 beside four vectors, or 2 beside two.
+    const ATTEND_ROWS: usize = 2;
 
     unsafe fn zero() -> Self::Ints;
     /// `sum[c] += Σ_i weights[c][i] * activations[i]`, weights below 128.
     unsafe fn dot(sum: Self::Ints, weights: Self::Bytes, activations: *const i8) -> Self::Ints;
     /// As [`Self::dot`], for any byte.
     unsafe fn dot_wide(sum: Self::Ints, weights: Self::Bytes, activations: *const i8) -> Self::Ints;
+    /// `sum[c] += Σ_i signed[c][i] * weights[i]`, where no signed byte is -128 beside a weight other than 0.
+    unsafe fn dot_signed(sum: Self::Ints, signed: Self::Bytes, weights: *const u8) -> Self::Ints;
+    /// The same whole number 16 times.
+    unsafe fn whole(x: i32) -> Self::Ints;
     unsafe fn floats(x: Self::Ints) -> Self::Floats;
 
     unsafe fn splat(x: f32) -> Self::Floats;

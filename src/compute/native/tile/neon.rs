@@ -30,6 +30,7 @@ impl Tile for Dotprod {
     type Ints = [int32x4_t; 4];
     type Floats = [float32x4_t; 4];
     type Bytes = [uint8x16_t; 4];
+    type Lanes = f32;
     const SIGNED: bool = true;
     const ROWS: usize = 2;
     const PAIR_ROWS: usize = 1;
@@ -48,6 +49,23 @@ impl Tile for Dotprod {
     #[inline(always)]
     unsafe fn dot_wide(sum: Self::Ints, weights: Self::Bytes, activations: *const i8) -> Self::Ints {
         unsafe { Self::dot(sum, weights.map(|w| veorq_u8(w, vdupq_n_u8(0x80))), activations) }
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(sum: Self::Ints, signed: Self::Bytes, weights: *const u8) -> Self::Ints {
+        // Weights are unsigned, the instruction is not: their lower seven bits and their highest bit apart.
+        unsafe {
+            let w = vreinterpretq_u8_s32(vdupq_n_s32(weights.cast::<i32>().read_unaligned()));
+            let low = vreinterpretq_s8_u8(vandq_u8(w, vdupq_n_u8(0x7f)));
+            let high = vreinterpretq_s8_u8(vshrq_n_u8::<7>(w));
+            let none = vdupq_n_s32(0);
+            std::array::from_fn(|i| {
+                vaddq_s32(sdot(sum[i], signed[i], low), vshlq_n_s32::<7>(sdot(none, signed[i], high)))
+            })
+        }
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> Self::Ints {
+        unsafe { [vdupq_n_s32(x); 4] }
     }
     #[inline(always)]
     unsafe fn floats(x: Self::Ints) -> Self::Floats {

@@ -12,6 +12,7 @@ impl Tile for Scalar {
     type Ints = [i32; 16];
     type Floats = [f32; 16];
     type Bytes = [u8; 64];
+    type Lanes = f32;
     const ROWS: usize = 4;
     const PAIR_ROWS: usize = 4;
 
@@ -27,6 +28,15 @@ impl Tile for Scalar {
     #[inline(always)]
     unsafe fn dot_wide(sum: Self::Ints, weights: Self::Bytes, activations: *const i8) -> Self::Ints {
         unsafe { Self::dot(sum, weights, activations) }
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(sum: Self::Ints, signed: Self::Bytes, weights: *const u8) -> Self::Ints {
+        let w: [i32; 4] = std::array::from_fn(|i| unsafe { *weights.add(i) } as i32);
+        std::array::from_fn(|c| sum[c] + (0..4).map(|i| signed[4 * c + i] as i8 as i32 * w[i]).sum::<i32>())
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> Self::Ints {
+        [x; 16]
     }
     #[inline(always)]
     unsafe fn floats(x: Self::Ints) -> Self::Floats {

@@ -3,6 +3,7 @@
 use std::arch::x86_64::*;
 
 use super::{Rounded, Tile};
+use crate::compute::lanes::x86::{Ymm, Zmm};
 
 /// One 512-bit register a vector.
 #[derive(Clone, Copy)]
@@ -28,8 +29,10 @@ impl Tile for Avx512Vnni {
     type Ints = __m512i;
     type Floats = __m512;
     type Bytes = __m512i;
+    type Lanes = Zmm;
     const ROWS: usize = 8;
     const PAIR_ROWS: usize = 6;
+    const ATTEND_ROWS: usize = 6;
 
     #[inline(always)]
     unsafe fn zero() -> __m512i {
@@ -42,6 +45,14 @@ impl Tile for Avx512Vnni {
     #[inline(always)]
     unsafe fn dot_wide(sum: __m512i, weights: __m512i, activations: *const i8) -> __m512i {
         unsafe { Self::dot(sum, weights, activations) }
+    }
+    #[inline(always)]
+    unsafe fn dot_signed(sum: __m512i, signed: __m512i, weights: *const u8) -> __m512i {
+        unsafe { _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(four(weights.cast())), signed) }
+    }
+    #[inline(always)]
+    unsafe fn whole(x: i32) -> __m512i {
+        unsafe { _mm512_set1_epi32(x) }
     }
     #[inline(always)]
     unsafe fn floats(x: __m512i) -> __m512 {
@@ -229,6 +240,7 @@ macro_rules! two_halves {
             type Ints = [__m256i; 2];
             type Floats = [__m256; 2];
             type Bytes = [__m256i; 2];
+            type Lanes = Ymm;
             const ROWS: usize = 3;
             const PAIR_ROWS: usize = 1;
 
@@ -249,6 +261,17 @@ macro_rules! two_halves {
                     let a = _mm256_set1_epi32(four(activations));
                     [$dot_wide(sum[0], weights[0], a), $dot_wide(sum[1], weights[1], a)]
                 }
+            }
+            #[inline(always)]
+            unsafe fn dot_signed(sum: Self::Ints, signed: Self::Bytes, weights: *const u8) -> Self::Ints {
+                unsafe {
+                    let w = _mm256_set1_epi32(four(weights.cast()));
+                    [$dot_wide(sum[0], w, signed[0]), $dot_wide(sum[1], w, signed[1])]
+                }
+            }
+            #[inline(always)]
+            unsafe fn whole(x: i32) -> Self::Ints {
+                unsafe { [_mm256_set1_epi32(x); 2] }
             }
             #[inline(always)]
             unsafe fn floats(x: Self::Ints) -> Self::Floats {

@@ -1,0 +1,468 @@
+//! A tile of query rows walks the blocks of its sequences.
+//!
+//! The unit of the walk is a *chunk* of 128 positions, four blocks, counted from position 0. For each chunk some rows at
+//! a time (as many as keep their sums in registers)
+//!
+//! 1. multiply with the keys in whole numbers: `vpdpbusd` on 32 keys of four numbers each;
+//! 2. become weights `2^(score - best)` by the online softmax (Milakov and Gimelshein 2018), which are multiplied by the
+//!    scales of their values and rounded to bytes, 255 being the largest of this row and chunk;
+//! 3. multiply with the values in whole numbers, and are added to the row's sums with one `fma`.
+//!
+//! A row sees the same chunks, in one order and by the same operations, whatever rows stand beside it and however the
+//! prompt was cut into steps: its result is the same to the last bit.
+//!
+//! Cost of a row and chunk with heads of 64 numbers, AVX-512: 256 `vpdpbusd`, about 200 other vector operations.
+
+use std::ops::Range;
+
+use super::{COLUMNS, Head, Layout, spread};
+use crate::compute::lanes::{Lanes, exp2};
+use crate::compute::native::tile::{STEP, Tile};
+use crate::compute::parallel::SharedOut;
+use crate::compute::{AttentionShape, BLOCK_TOKENS, Plan};
+
+/// Blocks of a chunk.
+const CHUNK_BLOCKS: usize = 4;
+
+/// Positions of a chunk.
+const CHUNK: usize = CHUNK_BLOCKS * BLOCK_TOKENS;
+
+/// Bytes from one step of four numbers to the next in a block's keys.
+const KEY_STEP: usize = 4 * BLOCK_TOKENS;
+
+/// Most rows at a time.
+const MOST_ROWS: usize = 6;
+
+/// A token that asks: row `row` of the step, of span `span`, seeing positions below `sees`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) span: usize,
+    pub(super) row: usize,
+    pub(super) sees: usize,
+}
+
+/// One KV head of some tokens. Its rows are the query heads of that KV head, token after token.
+pub(super) struct Job<'a> {
+    /// A layer's pool.
+    pub(super) bytes: &'a [u8],
+    pub(super) layout: Layout,
+    pub(super) attention: AttentionShape,
+    pub(super) kv_head: usize,
+    /// `[row][head][head_dim]`
+    pub(super) q: &'a [f32],
+    pub(super) out: &'a SharedOut<'a>,
+    pub(super) plan: &'a Plan<'a>,
+    pub(super) tokens: &'a [Seen],
+}
+
+/// The rows of a tile.
+#[derive(Default)]
+pub(super) struct Rows {
+    /// Rounded queries, `[row][padded]`.
+    q: Vec<i8>,
+    /// What a query's 1 stands for, over `sqrt(head_dim)`, in powers of two.
+    scale: Vec<f32>,
+    /// What its sums begin with, against the 128 that keys have too much.
+    start: Vec<i32>,
+    sees: Vec<usize>,
+    /// Largest score so far, in units of `scale`.
+    best: Vec<f32>,
+    /// Sum of weights, `2^(score - best)`.
+    total: Vec<f32>,
+    /// Weighted sums of values, `[row][padded]`.
+    sums: Vec<f32>,
+    /// One query or output.
+    head: Head,
+}
+
+/// What some rows make of a chunk.
+#[repr(C, align(64))]
+struct Weights {
+    scores: [[f32; CHUNK]; MOST_ROWS],
+    bytes: [[u8; CHUNK]; MOST_ROWS],
+    /// What 1 in `bytes` stands for.
+    scale: [f32; MOST_ROWS],
+    /// What the sums so far are multiplied by.
+    fade: [f32; MOST_ROWS],
+}
+
+/// # Safety
+/// As for [`Tile`]; nobody else uses these tokens' rows and heads of `out`.
+#[inline(always)]
+pub(super) unsafe fn attend_tile<T: Tile>(job: &Job<'_>, rows: &mut Rows) {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        rows.begin::<T>(job);
+        walk::<T>(job, rows);
+        rows.end::<T>(job);
+    }
+}
+
+impl Job<'_> {
+    fn group(&self) -> usize {
+        self.attention.heads / self.attention.kv_heads
+    }
+
+    /// Where a row's query and output begin.
+    fn at(&self, row: usize) -> usize {
+        let (token, head) = (row / self.group(), self.kv_head * self.group() + row % self.group());
+        (self.tokens[token].row * self.attention.heads + head) * self.layout.head_dim
+    }
+
+    /// The blocks of a chunk that a token's span has.
+    fn blocks(&self, token: &Seen, chunk: usize) -> &[u32] {
+        let blocks = self.plan.spans[token.span].blocks;
+        &blocks[(chunk * CHUNK_BLOCKS).min(blocks.len())..((chunk + 1) * CHUNK_BLOCKS).min(blocks.len())]
+    }
+
+    /// Tokens from `first` on that read the same blocks in this chunk.
+    fn run(&self, first: usize, chunk: usize) -> Range<usize> {
+        let blocks = self.blocks(&self.tokens[first], chunk);
+        let same = |token: &Seen| {
+            token.span == self.tokens[first].span || blocks.len() == CHUNK_BLOCKS && self.blocks(token, chunk) == blocks
+        };
+        first..first + self.tokens[first..].iter().take_while(|token| same(token)).count()
+    }
+}
+
+impl Rows {
+    /// Rounds the queries of a tile.
+    ///
+    /// # Safety
+    /// As for [`Tile`].
+    #[inline(always)]
+    unsafe fn begin<T: Tile>(&mut self, job: &Job<'_>) {
+        let Layout { head_dim, padded, .. } = job.layout;
+        let rows = job.tokens.len() * job.group();
+        self.q.clear();
+        self.q.resize(rows * padded, 0);
+        self.sums.clear();
+        self.sums.resize(rows * padded, 0.0);
+        for (column, value) in [(&mut self.best, f32::NEG_INFINITY), (&mut self.total, 0.0), (&mut self.scale, 0.0)] {
+            column.clear();
+            column.resize(rows, value);
+        }
+        self.start.clear();
+        self.sees.clear();
+        self.head.fit(&job.layout);
+        let unit = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
+        for row in 0..rows {
+            // SAFETY: passed on from the caller.
+            let scale = unsafe { self.head.round::<T::Lanes>(&job.layout, &job.q[job.at(row)..][..head_dim]) };
+            let mut sum = 0;
+            for (to, byte) in self.q[row * padded..].iter_mut().zip(&self.head.bytes) {
+                *to = (byte ^ 0x80) as i8;
+                sum += *to as i32;
+            }
+            // A query of zeros weighs all positions alike; the least number keeps what is not seen out of that.
+            self.scale[row] = (scale * unit).max(1e-25);
+            self.start.push(-128 * sum);
+            self.sees.push(job.tokens[row / job.group()].sees);
+        }
+    }
+
+    /// Writes the outputs of a tile.
+    ///
+    /// # Safety
+    /// As for [`attend_tile`].
+    #[inline(always)]
+    unsafe fn end<T: Tile>(&mut self, job: &Job<'_>) {
+        let Layout { head_dim, padded, turned } = job.layout;
+        for row in 0..self.total.len() {
+            let share = 1.0 / self.total[row];
+            let head = &mut self.head.numbers[..head_dim];
+            for (to, x) in head.iter_mut().zip(&self.sums[row * padded..]) {
+                *to = x * share;
+            }
+            // SAFETY: by the caller's promise.
+            unsafe {
+                spread::<T::Lanes>(head, turned);
+                job.out.slice(job.at(row), head_dim).copy_from_slice(head);
+            }
+        }
+    }
+}
+
+/// # Safety
+/// As for [`attend_tile`].
+#[inline(always)]
+unsafe fn walk<T: Tile>(job: &Job<'_>, rows: &mut Rows) {
+    let mut weights = Weights {
+        scores: [[0.0; CHUNK]; MOST_ROWS],
+        bytes: [[0; CHUNK]; MOST_ROWS],
+        scale: [0.0; MOST_ROWS],
+        fade: [0.0; MOST_ROWS],
+    };
+    let head = job.layout.head();
+    let longest = job.tokens.iter().map(|token| token.sees).max().unwrap_or(0);
+    for chunk in 0..longest.div_ceil(CHUNK) {
+        let start = chunk * CHUNK;
+        let mut token = 0;
+        while token < job.tokens.len() {
+            let run = job.run(token, chunk);
+            let mut row = run.start * job.group();
+            let end = run.end * job.group();
+            token = run.end;
+            // The last token of a span sees most; of several spans all have whole chunks here.
+            let blocks = job.blocks(&job.tokens[run.end - 1], chunk);
+            let mut at = [job.bytes.as_ptr(); CHUNK_BLOCKS];
+            for (at, block) in at.iter_mut().zip(blocks) {
+                *at = job.bytes[(*block as usize * job.attention.kv_heads + job.kv_head) * head..][..head].as_ptr();
+            }
+            // Rows of a long prompt that end before this chunk.
+            while row < end && rows.sees[row] <= start {
+                row += 1;
+            }
+            while row < end {
+                let (to, left) = (&mut weights, end - row);
+                // SAFETY: passed on from the caller; `row + R <= end`, and the blocks of what the rows see are there.
+                unsafe {
+                    row += match T::ATTEND_ROWS {
+                        6 if left >= 6 => visit::<T, 6>(job.layout, rows, row, start, &at, to),
+                        6 if left >= 3 => visit::<T, 3>(job.layout, rows, row, start, &at, to),
+                        _ if left >= 2 => visit::<T, 2>(job.layout, rows, row, start, &at, to),
+                        _ => visit::<T, 1>(job.layout, rows, row, start, &at, to),
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Rows `row..row + R` take in a chunk that begins at position `start`; gives `R`.
+///
+/// # Safety
+/// As for [`attend_tile`]; `blocks` are this head's of the chunk, as far as any of the rows sees.
+#[inline(always)]
+unsafe fn visit<T: Tile, const R: usize>(
+    layout: Layout,
+    rows: &mut Rows,
+    row: usize,
+    start: usize,
+    blocks: &[*const u8; CHUNK_BLOCKS],
+    weights: &mut Weights,
+) -> usize {
+    let mut filled = 0;
+    for r in 0..R {
+        filled = filled.max(rows.sees[row + r].saturating_sub(start).min(CHUNK));
+    }
+    let count = filled.div_ceil(BLOCK_TOKENS);
+    // SAFETY: passed on from the caller; only the first `count` blocks are read.
+    unsafe {
+        let mut block = 0;
+        while block < count {
+            // Two vectors of 16 keys in a block. The second block of a pair may be the first again.
+            if T::ATTEND_ROWS == 6 {
+                let second = blocks[(block + 1).min(count - 1)];
+                let keys = [blocks[block], blocks[block].add(STEP), second, second.add(STEP)];
+                scores::<T, R, 4>(layout, rows, row, keys, &mut weights.scores, block * BLOCK_TOKENS);
+                block += 2;
+            } else {
+                let keys = [blocks[block], blocks[block].add(STEP)];
+                scores::<T, R, 2>(layout, rows, row, keys, &mut weights.scores, block * BLOCK_TOKENS);
+                block += 1;
+            }
+        }
+        let mut full = true;
+        for r in 0..R {
+            full &= rows.sees[row + r] >= start + CHUNK;
+        }
+        match full {
+            true => weigh::<T::Lanes, R, true>(layout, rows, row, start, &blocks[..count], weights),
+            false => weigh::<T::Lanes, R, false>(layout, rows, row, start, &blocks[..count], weights),
+        }
+        let mut column = 0;
+        while column < layout.padded {
+            column += match layout.padded - column {
+                64.. if T::ATTEND_ROWS == 6 => mix::<T, R, 4>(layout, rows, row, &blocks[..count], weights, column),
+                32.. => mix::<T, R, 2>(layout, rows, row, &blocks[..count], weights, column),
+                _ => mix::<T, R, 1>(layout, rows, row, &blocks[..count], weights, column),
+            };
+        }
+    }
+    R
+}
+
+/// Scores of `R` rows, in units of their scales, with the `C` times 16 keys at `keys`, into `scores[..][position..]`.
+///
+/// # Safety
+/// As for [`visit`].
+#[inline(always)]
+unsafe fn scores<T: Tile, const R: usize, const C: usize>(
+    layout: Layout,
+    rows: &Rows,
+    row: usize,
+    keys: [*const u8; C],
+    scores: &mut [[f32; CHUNK]; MOST_ROWS],
+    position: usize,
+) {
+    // SAFETY: steps are within the keys and the rounded queries.
+    unsafe {
+        let padded = layout.padded;
+        let q = rows.q.as_ptr().add(row * padded);
+        let mut dots = [[T::zero(); C]; R];
+        for r in 0..R {
+            let start = if T::SIGNED { 0 } else { *rows.start.get_unchecked(row + r) };
+            dots[r] = [T::whole(start); C];
+        }
+        for step in 0..padded / 4 {
+            let mut bytes = [T::bytes(keys[0].add(step * KEY_STEP)); C];
+            for c in 1..C {
+                bytes[c] = T::bytes(keys[c].add(step * KEY_STEP));
+            }
+            for r in 0..R {
+                for c in 0..C {
+                    dots[r][c] = T::dot_wide(dots[r][c], bytes[c], q.add(r * padded + 4 * step));
+                }
+            }
+        }
+        for c in 0..C {
+            // The scales of a block's keys lie behind its keys; odd vectors are the second half of their block.
+            let half = c % 2;
+            let scales = keys[c].sub(half * STEP).add(layout.key_scales()).cast::<f32>().add(half * COLUMNS);
+            let scales = T::load(scales);
+            for r in 0..R {
+                T::store(T::mul(T::floats(dots[r][c]), scales), scores[r].as_mut_ptr().add(position + c * COLUMNS));
+            }
+        }
+    }
+}
+
+/// Turns the scores of `R` rows into rounded weights. Each sweep goes over all rows, so that the slow ends of one row
+/// (sums over a vector's lanes) pass while others are worked on.
+///
+/// # Safety
+/// As for [`visit`], with the vectors `L`; `FULL` where all rows see the whole chunk.
+#[inline(always)]
+unsafe fn weigh<L: Lanes, const R: usize, const FULL: bool>(
+    layout: Layout,
+    rows: &mut Rows,
+    row: usize,
+    start: usize,
+    blocks: &[*const u8],
+    weights: &mut Weights,
+) {
+    let count = if FULL { CHUNK_BLOCKS } else { blocks.len() };
+    let end = count * BLOCK_TOKENS;
+    let mut seen = [CHUNK; R];
+    if !FULL {
+        for r in 0..R {
+            seen[r] = rows.sees[row + r].saturating_sub(start).min(CHUNK);
+            // What is not seen may hold anything, even NaN.
+            weights.scores[r][seen[r]..end].fill(-1e30);
+        }
+    }
+    let (mut tops, mut largest) = ([0.0f32; R], [0.0f32; R]);
+    // SAFETY: positions are below `end`, a multiple of 32 and at most `CHUNK`.
+    unsafe {
+        for r in 0..R {
+            let at = weights.scores[r].as_ptr();
+            let (mut a, mut b) = (L::load(at), L::load(at.add(L::N)));
+            let mut j = 2 * L::N;
+            while j < end {
+                a = a.max(L::load(at.add(j)));
+                b = b.max(L::load(at.add(j + L::N)));
+                j += 2 * L::N;
+            }
+            tops[r] = a.max(b).reduce_max();
+        }
+        for r in 0..R {
+            let (before, unit) = (*rows.best.get_unchecked(row + r), *rows.scale.get_unchecked(row + r));
+            let top = if seen[r] > 0 { before.max(tops[r]) } else { before };
+            let fade = if top > before { ((before - top) * unit).exp2() } else { 1.0 };
+            let (unit, minus) = (L::splat(unit), L::splat(-top * unit));
+            let at = weights.scores[r].as_mut_ptr();
+            let (mut a, mut b) = (L::splat(0.0), L::splat(0.0));
+            let (mut most_a, mut most_b) = (a, b);
+            for block in 0..count {
+                let scales = blocks.get_unchecked(block).add(layout.value_scales()).cast::<f32>();
+                let at = at.add(block * BLOCK_TOKENS);
+                let mut j = 0;
+                while j < BLOCK_TOKENS {
+                    let x = exp2(L::load(at.add(j)).fma(unit, minus));
+                    let y = exp2(L::load(at.add(j + L::N)).fma(unit, minus));
+                    (a, b) = (a.add(x), b.add(y));
+                    let x = x.mul(L::load(scales.add(j)));
+                    let y = y.mul(L::load(scales.add(j + L::N)));
+                    x.store(at.add(j));
+                    y.store(at.add(j + L::N));
+                    (most_a, most_b) = (most_a.max(x), most_b.max(y));
+                    j += 2 * L::N;
+                }
+            }
+            if !FULL && seen[r] < end {
+                // These weigh nothing, but the scales beside them may be what another sequence left.
+                weights.scores[r][seen[r]..end].fill(0.0);
+                let mut most = L::load(at);
+                let mut j = L::N;
+                while j < end {
+                    most = most.max(L::load(at.add(j)));
+                    j += L::N;
+                }
+                most_a = most;
+                most_b = most;
+            }
+            if FULL || seen[r] > 0 {
+                let total = rows.total.get_unchecked_mut(row + r);
+                *total = *total * fade + a.add(b).reduce_sum();
+            }
+            *rows.best.get_unchecked_mut(row + r) = top;
+            weights.fade[r] = fade;
+            largest[r] = most_a.max(most_b).reduce_max();
+        }
+        for r in 0..R {
+            weights.scale[r] = largest[r] / 255.0;
+            let inverse = L::splat(if largest[r] > 0.0 { 255.0 / largest[r] } else { 0.0 });
+            let (from, to) = (weights.scores[r].as_ptr(), weights.bytes[r].as_mut_ptr());
+            let mut j = 0;
+            while j < end {
+                L::load(from.add(j)).mul(inverse).store_bytes(to.add(j));
+                j += L::N;
+            }
+        }
+    }
+}
+
+/// Adds the weighted values of `16 * C` columns from `column` to the sums of `R` rows; gives the number of columns.
+///
+/// # Safety
+/// As for [`visit`].
+#[inline(always)]
+unsafe fn mix<T: Tile, const R: usize, const C: usize>(
+    layout: Layout,
+    rows: &mut Rows,
+    row: usize,
+    blocks: &[*const u8],
+    weights: &Weights,
+    column: usize,
+) -> usize {
+    // SAFETY: columns and rows are within the sums, steps within the blocks.
+    unsafe {
+        let mut dots = [[T::zero(); C]; R];
+        for (number, block) in blocks.iter().enumerate() {
+            let values = block.add(layout.values() + 4 * column);
+            for four in 0..BLOCK_TOKENS / 4 {
+                let from = values.add(four * 4 * layout.padded);
+                let mut bytes = [T::bytes(from); C];
+                for c in 1..C {
+                    bytes[c] = T::bytes(from.add(c * STEP));
+                }
+                for r in 0..R {
+                    let weights = weights.bytes[r].as_ptr().add(number * BLOCK_TOKENS + 4 * four);
+                    for c in 0..C {
+                        dots[r][c] = T::dot_signed(dots[r][c], bytes[c], weights);
+                    }
+                }
+            }
+        }
+        let sums = rows.sums.as_mut_ptr().add(row * layout.padded + column);
+        for r in 0..R {
+            for c in 0..C {
+                let to = sums.add(r * layout.padded + c * COLUMNS);
+                let before = T::mul(T::load(to), T::splat(weights.fade[r]));
+                T::store(T::fma(T::floats(dots[r][c]), T::splat(weights.scale[r]), before), to);
+            }
+        }
+        C * COLUMNS
+    }
+}
