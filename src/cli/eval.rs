@@ -88,9 +88,11 @@ fn as_served(settings: &Settings, args: &EvalArgs, loaded: &Loaded, plays: &eval
         if args.sealed {
             return;
         }
+        // Asked for within `suspend` it would wait for itself.
+        let done = bar.position();
         bar.suspend(|| {
             let verdict = if result.correct { "ok   " } else { "WRONG" };
-            println!("{:>4}/{all}  {verdict}  {}", bar.position(), result.id);
+            println!("{done:>4}/{all}  {verdict}  {}", result.id);
             result.faults.iter().for_each(|fault| println!("             {fault}"));
         });
     };

@@ -30,11 +30,7 @@ pub fn load(settings: &Settings) -> anyhow::Result<Loaded> {
 impl Loaded {
     /// The support logic over the pack, changed by `adjust` after reading; its index is brought up to date in `state`.
     pub fn support(&self, settings: &Settings, state: &Path, adjust: &dyn Fn(&mut Pack)) -> anyhow::Result<Support> {
-        let bar = show::index_bar();
-        let progress = &mut |progress| show::index_progress(&bar, progress);
-        let opened = Knowledge::open_adjusted(&settings.knowledge, state, self.readers.clone(), progress, adjust);
-        bar.finish_and_clear();
-        let (knowledge, _) = opened?;
+        let knowledge = self.knowledge(settings, state, adjust)?;
         Ok(Support::new(
             &settings.support,
             settings.knowledge.core_share,
@@ -43,6 +39,20 @@ impl Loaded {
             self.readers.embedder.clone(),
             knowledge,
         )?)
+    }
+
+    /// The pack's knowledge alone.
+    pub fn knowledge(
+        &self,
+        settings: &Settings,
+        state: &Path,
+        adjust: &dyn Fn(&mut Pack),
+    ) -> anyhow::Result<Knowledge> {
+        let bar = show::index_bar();
+        let progress = &mut |progress| show::index_progress(&bar, progress);
+        let opened = Knowledge::open_adjusted(&settings.knowledge, state, self.readers.clone(), progress, adjust);
+        bar.finish_and_clear();
+        Ok(opened?.0)
     }
 
     /// What a reader needs to get a run's figures again.

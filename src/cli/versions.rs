@@ -18,6 +18,7 @@ use crate::eval::{self, EvalReport, Plays};
 use crate::kb::Pack;
 use crate::kb::pack::Operator;
 use crate::store::Store;
+use crate::support::Support;
 
 #[derive(Debug, Args)]
 pub struct PromoteArgs {
@@ -63,6 +64,8 @@ pub fn compare(settings: &Settings, loaded: &Loaded, wanted: &Wanted<'_>) -> any
     let state = settings.store.state_dir.join("eval");
     let public_url = settings.server.public_url_at(settings.server.port);
     let mut reports = Vec::new();
+    // The entrance filters are the same for all versions: learnt once.
+    let mut support: Option<Support> = None;
     for version in wanted.versions {
         let serve_alone = |pack: &mut Pack| {
             for operator in pack.operators.iter_mut().filter(|o| o.name == wanted.operator) {
@@ -70,16 +73,20 @@ pub fn compare(settings: &Settings, loaded: &Loaded, wanted: &Wanted<'_>) -> any
                 operator.shares.clear();
             }
         };
-        let support = loaded.support(settings, &state, &serve_alone)?;
+        let alone = match &support {
+            Some(other) => other.over(loaded.knowledge(settings, &state, &serve_alone)?)?,
+            None => loaded.support(settings, &state, &serve_alone)?,
+        };
         let bar = show::row_bar();
         bar.set_message(format!("{}/{version}", wanted.operator));
         bar.set_length(wanted.plays.len() as u64);
         let report = super::block_on(async {
             let mut progress = |_: &eval::DialogueResult| bar.inc(1);
-            Ok(eval::run(&support, &wanted.plays, &public_url, wanted.seed, &mut progress).await?)
+            Ok(eval::run(&alone, &wanted.plays, &public_url, wanted.seed, &mut progress).await?)
         })?;
         bar.finish_and_clear();
         reports.push((version.clone(), report));
+        support = Some(alone);
     }
     let (first, first_report) = &reports[0];
     let comparisons = reports[1..]

@@ -74,8 +74,10 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         return Mode::Verbatim { candidate: first.clone(), confidence: first.fit };
     }
     if let Some(first) = article.filter(|c| c.fit >= GROUND && c.fit >= fit_of(faq) - 0.05) {
-        let steps = !first.chunk.assets.is_empty() || is_list(&first.chunk.text);
-        if can_write && !steps && query.strangers.is_empty() {
+        // Steps are not torn apart, and an instruction's facts are told as they were written for customers.
+        let as_it_stands =
+            !first.chunk.assets.is_empty() || is_list(&first.chunk.text) || first.chunk.of_instruction().is_some();
+        if can_write && !as_it_stands && query.strangers.is_empty() {
             let mut candidates: Vec<Candidate> =
                 findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
             candidates.sort_by(|a, b| b.fit.total_cmp(&a.fit));

@@ -56,7 +56,9 @@ pub(super) struct Ranked<'p> {
 impl Pages {
     pub fn of(chunks: &[Arc<Chunk>]) -> Self {
         let mut of_lang: BTreeMap<&str, BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
-        for (at, chunk) in chunks.iter().enumerate().filter(|(_, c)| c.kind == SourceKind::Article) {
+        for (at, chunk) in
+            chunks.iter().enumerate().filter(|(_, c)| c.kind == SourceKind::Article && c.operator.is_none())
+        {
             of_lang.entry(&chunk.lang).or_default().entry(&chunk.path).or_default().push(at as u32);
         }
         let by_lang = of_lang.into_iter().map(|(lang, pages)| (lang.to_string(), Shelf::of(lang, pages, chunks)));
