@@ -209,6 +209,9 @@ pub struct SupportSettings {
     pub history_tokens: usize,
     /// Messages from one conversation within a minute that count as a flood.
     pub flood_per_minute: usize,
+    /// Let the model write only the words of its source and of the question (English). Small models need it; one that
+    /// keeps to its sources by itself writes better without.
+    pub own_words: bool,
 }
 
 /// The database.
@@ -439,7 +442,14 @@ impl Default for KnowledgeSettings {
 
 impl Default for SupportSettings {
     fn default() -> Self {
-        Self { max_answer_tokens: 160, passages: 4, passage_tokens: 900, history_tokens: 400, flood_per_minute: 20 }
+        Self {
+            max_answer_tokens: 160,
+            passages: 4,
+            passage_tokens: 900,
+            history_tokens: 400,
+            flood_per_minute: 20,
+            own_words: true,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 
 use super::{ask, eval_filters, versions};
 use crate::config::Settings;
-use crate::eval::{self, DialogueResult, questions};
+use crate::eval::{self, DialogueResult, answerable, questions};
 use crate::kb::Pack;
 use crate::kb::pack::Dialogue;
 use crate::support::Support;
@@ -27,6 +27,9 @@ pub struct EvalArgs {
     /// Only look up the questions of this file, each with its right source: at which rank is it found?
     #[arg(long, value_name = "FILE")]
     questions: Option<PathBuf>,
+    /// Only look up the questions of this file, each with what its answer holds: is the answer in here?
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["questions", "dialogues"])]
+    answerable: Option<PathBuf>,
     /// Print figures only, no rows: for sealed sets
     #[arg(long)]
     sealed: bool,
@@ -69,6 +72,11 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     let (support, knowledge) = ask::load(settings)?;
     if let Some(path) = &args.questions {
         return look_up(&support, path, args);
+    }
+    if let Some(path) = &args.answerable {
+        let report = answerable::run(&support, &rows(path)?)?;
+        println!("{}", report.table());
+        return save(args, &report);
     }
     let mut dialogues = match &args.dialogues {
         Some(path) => rows(path)?,
@@ -145,8 +153,12 @@ fn look_up(support: &Support, path: &Path, args: &EvalArgs) -> anyhow::Result<Ex
         }
     }
     println!("{}", report.table());
+    save(args, &report)
+}
+
+fn save(args: &EvalArgs, report: &impl serde::Serialize) -> anyhow::Result<ExitCode> {
     if let Some(path) = &args.report {
-        std::fs::write(path, serde_json::to_string_pretty(&report)?).with_context(|| path.display().to_string())?;
+        std::fs::write(path, serde_json::to_string_pretty(report)?).with_context(|| path.display().to_string())?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -3,7 +3,8 @@
 //! A *dialogue* (`evals/*.jsonl`) is played turn by turn against the support logic, each time with the transcript
 //! so far and the state of the last turn. [`expect`] compares a turn with what was expected; [`judge`] looks, with
 //! code of its own, for what an answer must never hold: facts that stand nowhere in the pack, and code that differs
-//! from its source. [`versions`] plays versions of an instruction against one another ([`page`] shows it). [`questions`] looks only at what is found, beside the baseline in [`bm25`]; [`filters`] measures the
+//! from its source. [`versions`] plays versions of an instruction against one another ([`page`] shows it). [`questions`] looks only at what is found, beside the baseline in [`bm25`], [`answerable`] at how sure it is that the answer
+//! is in there; [`filters`] measures the
 //! entrance filters on labelled sets; every counted share ([`crate::stats`]) has its 95 % interval.
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use crate::kb::pack::Dialogue;
 use crate::llm::{ChatMessage, SamplingWishes};
 use crate::support::{Support, SupportError, TurnRequest};
 
+pub mod answerable;
 pub mod bm25;
 pub mod expect;
 pub mod filters;

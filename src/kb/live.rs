@@ -63,6 +63,12 @@ impl Snapshot {
         self.index.chunks()
     }
 
+    /// Pages that a long story of many matters speaks of, best first, each by its chunk nearest to the story and with its
+    /// score against the best page's 1. A question of one matter is for [`Self::search`].
+    pub fn pages_for(&self, story: &str, lang: &str, limit: usize) -> Vec<(Arc<Chunk>, f32)> {
+        self.index.pages_for(story, lang, limit)
+    }
+
     /// Hybrid search. Blocking: embeds the query where it brings no vector.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! The mode of an answer, chosen by how well the finds fit.
 
+use super::answerable::{self, Signs};
 use super::boilerplate::Boilerplate;
 use super::fences;
 use super::fit::{Candidate, Findings, has_code, has_image};
@@ -7,7 +8,7 @@ use super::fragment;
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
 use super::{sound, text};
-use crate::kb::Chunk;
+use crate::kb::{Asset, Chunk};
 
 /// How a turn is answered.
 #[derive(Debug, Clone)]
@@ -74,7 +75,8 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         return Mode::Verbatim { candidate: first.clone(), confidence: first.fit };
     }
     if let Some(first) = article.filter(|c| c.fit >= GROUND && c.fit >= fit_of(faq) - 0.05) {
-        let steps = !first.chunk.assets.is_empty() || is_list(&first.chunk.text);
+        let shown = |a: &Asset| !matches!(a, Asset::Link { .. });
+        let steps = first.chunk.assets.iter().any(shown) || is_list(&first.chunk.text);
         if can_write && !steps && query.strangers.is_empty() {
             let mut candidates: Vec<Candidate> =
                 findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
@@ -104,6 +106,29 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         return Mode::AppMap { places: vec![place], confidence: fit };
     }
     Mode::Nothing { confidence: fit_of(faq).max(fit_of(article)) }
+}
+
+/// Probability of being the answer below which a find is not given.
+const LIKELY: f32 = 0.0;
+
+/// The mode where its find probably is the answer, else none; with the signs that told. Code and pictures that are asked
+/// for by name are shown as the nearest there is.
+pub fn if_likely(mode: Mode, query: &Query, findings: &Findings, lexicon: &Lexicon) -> (Mode, Option<Signs>) {
+    let signs = match &mode {
+        Mode::Verbatim { candidate, .. } | Mode::Quoted { candidate, .. } => {
+            answerable::signs(query, candidate, findings, lexicon)
+        }
+        Mode::Grounded { candidates, .. } if !candidates.is_empty() => {
+            answerable::signs(query, &candidates[0], findings, lexicon)
+        }
+        _ => return (mode, None),
+    };
+    let probability = signs.probability();
+    let by_name = query.intent.code || query.intent.picture;
+    match probability < LIKELY && !by_name {
+        true => (Mode::Nothing { confidence: probability }, Some(signs)),
+        false => (mode, Some(signs)),
+    }
 }
 
 /// A code fragment: the one whose names fit, or a question back where several do.

@@ -28,9 +28,15 @@ pub struct Sources {
 struct Window {
     text: String,
     stems: HashSet<String>,
+    /// The same in their order.
+    row: Vec<String>,
+    /// Words that limit what it says ("only", "unless").
+    limits: Vec<&'static str>,
     /// Numbers with the content words after them.
     quantities: Vec<(String, Vec<String>)>,
     negated: bool,
+    /// One sentence, not two.
+    single: bool,
 }
 
 /// A verdict on one sentence.
@@ -51,6 +57,9 @@ const CARRIED: f32 = 0.72;
 /// The share that suffices where the vectors agree, and how much they must.
 const CARRIED_WITH_VECTOR: f32 = 0.5;
 const VECTOR_AGREES: f32 = 0.72;
+/// Share of a sentence's content that must stand in the same order as in the place that carries it: the same words in
+/// another order can say something else.
+const IN_ORDER: f32 = 0.6;
 /// Words in a row shared with the instruction's core that count as a leak.
 const LEAK_WORDS: usize = 9;
 
@@ -61,7 +70,7 @@ impl Sources {
         for passage in passages {
             let sentences = text::sentences(passage);
             for (i, sentence) in sentences.iter().enumerate() {
-                windows.push(Window::new(sentence));
+                windows.push(Window { single: true, ..Window::new(sentence) });
                 if let Some(next) = sentences.get(i + 1) {
                     windows.push(Window::new(&format!("{sentence} {next}")));
                 }
@@ -132,6 +141,17 @@ impl Sources {
             && !self.windows.iter().any(|w| w.negated == negated(sentence) && share_of(stems, w) >= share - 0.05)
         {
             return Checked::cut("denies what the source says, or affirms what it denies");
+        }
+        let ordered = in_order(stems, &window.row) as f32 / stems.len().max(1) as f32;
+        if ordered < IN_ORDER {
+            return Checked::cut(format!("only {:.0} % of it stands in the source's order", ordered * 100.0));
+        }
+        // A limit belongs to the sentence that has it: of two neighbours, the one that carries more.
+        let nearest =
+            self.windows.iter().filter(|w| w.single).max_by(|a, b| share_of(stems, a).total_cmp(&share_of(stems, b)));
+        let said = limits(sentence);
+        if let Some(limit) = nearest.and_then(|w| w.limits.iter().find(|l| !said.contains(l))) {
+            return Checked::cut(format!("leaves out “{limit}”"));
         }
         if actions::contradict(&text::content_stems(sentence), &text::content_stems(&window.text)) {
             return Checked::cut("names the opposite action");
@@ -207,6 +227,43 @@ impl Sources {
     }
 }
 
+/// Words that limit what a sentence says, in it.
+fn limits(sentence: &str) -> Vec<&'static str> {
+    const LIMITS: [&str; 14] = [
+        "only",
+        "unless",
+        "except",
+        "until",
+        "without",
+        "instead",
+        "before",
+        "after",
+        "только",
+        "кроме",
+        "если",
+        "пока",
+        "до",
+        "после",
+    ];
+    let folded = text::fold(sentence);
+    let words = text::words(&folded);
+    LIMITS.into_iter().filter(|limit| words.contains(limit)).collect()
+}
+
+/// Length of the longest row of stems that both have in the same order.
+fn in_order(a: &[String], b: &[String]) -> usize {
+    let mut last = vec![0usize; b.len() + 1];
+    for x in a {
+        let mut diagonal = 0;
+        for (j, y) in b.iter().enumerate() {
+            let above = last[j + 1];
+            last[j + 1] = if x == y { diagonal + 1 } else { above.max(last[j]) };
+            diagonal = above;
+        }
+    }
+    last[b.len()]
+}
+
 impl Window {
     /// True where the place has this number of this.
     fn counts(&self, number: &str, of: Option<&String>) -> bool {
@@ -216,11 +273,15 @@ impl Window {
     }
 
     fn new(sentence: &str) -> Self {
+        let row = text::plain_stems(sentence);
         Self {
-            stems: text::plain_stems(sentence).into_iter().collect(),
+            stems: row.iter().cloned().collect(),
+            row,
+            limits: limits(sentence),
             quantities: quantities(sentence),
             negated: negated(sentence),
             text: sentence.to_string(),
+            single: false,
         }
     }
 }

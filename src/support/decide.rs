@@ -163,6 +163,8 @@ impl Planner<'_> {
     fn answer(mut self, query: Query, findings: Findings) -> Result<Plan, SupportError> {
         let can_write = self.tools.chat_languages.iter().any(|l| *l == self.conversation.lang);
         let mode = answer::choose(&query, &findings, &self.tools.learned.lexicon, can_write);
+        let (mode, signs) = answer::if_likely(mode, &query, &findings, &self.tools.learned.lexicon);
+        self.trace.signs = signs;
         self.clock.lap("decide");
         match mode {
             Mode::Verbatim { candidate, confidence } => {

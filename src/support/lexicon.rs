@@ -281,6 +281,48 @@ pub fn readable(chunk: &Chunk) -> String {
     all
 }
 
+/// All that a chunk holds: what a reader sees, its code, its links' targets and its images' paths.
+pub fn whole(chunk: &Chunk) -> String {
+    let mut all = readable(chunk);
+    for asset in &chunk.assets {
+        let more = match asset {
+            Asset::Code { text, .. } | Asset::Table { text, .. } => text,
+            Asset::Link { target, .. } => target,
+            Asset::Image { path, .. } => path,
+        };
+        all.push('\n');
+        all.push_str(more);
+    }
+    all
+}
+
+/// A chunk's text without the markers of its assets.
+pub fn prose(chunk: &Chunk) -> String {
+    let mut out = String::new();
+    let mut rest = chunk.text.as_str();
+    while let Some(start) = rest.find("[[") {
+        out.push_str(&rest[..start]);
+        rest = rest[start..].find("]]").map_or("", |end| &rest[start + end + 2..]);
+    }
+    out.push_str(rest);
+    out.replace("**", "").replace('`', "")
+}
+
+/// What a chunk says below its title and headings: its text, tables and the languages of its code.
+pub fn body(chunk: &Chunk) -> String {
+    let mut body = chunk.text.clone();
+    for asset in &chunk.assets {
+        match asset {
+            Asset::Table { text, .. } => body.push_str(&format!("\n{text}")),
+            Asset::Code { language, .. } if !language.is_empty() => {
+                body.push_str(&format!("\n{}", code_language(language)))
+            }
+            _ => {}
+        }
+    }
+    body
+}
+
 /// A fence's language as people call it.
 pub fn code_language(fence: &str) -> &str {
     match fence {

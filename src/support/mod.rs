@@ -8,7 +8,8 @@
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
 //! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*
-//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); `fragment`: which
+//!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); [`answerable`]:
+//!    how probable it is that the answer is in there; `fragment`: which
 //!    section of a page shows the code asked for; [`quarantine`]: what of a page may be used at all.
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
 //!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
@@ -26,6 +27,7 @@ use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 
 pub mod actions;
 pub mod answer;
+pub mod answerable;
 pub mod attack;
 mod boilerplate;
 pub mod check;
@@ -42,6 +44,7 @@ pub mod handoff;
 mod learned;
 pub mod lexicon;
 pub mod near;
+pub mod own_words;
 pub mod phrases;
 pub mod postings;
 pub mod prompt;
@@ -169,6 +172,8 @@ pub struct Found {
     pub fit: f32,
     /// What the fit was made of; `None` for places of the app.
     pub evidence: Option<fit::Evidence>,
+    /// What speaks for its being the answer, for the best finds.
+    pub signs: Option<answerable::Signs>,
 }
 
 /// The outcome of a turn: what the wire's `support` field, the record and the trace are made of.
@@ -204,6 +209,8 @@ pub struct Trace {
     pub passages: Vec<TracePassage>,
     /// `verbatim`, `grounded`, ...
     pub mode: String,
+    /// What spoke for the find's being the answer.
+    pub signs: Option<answerable::Signs>,
     /// The checked sentences of generated text, kept or cut, and why.
     pub checks: Vec<SentenceCheck>,
     /// Step -> milliseconds.

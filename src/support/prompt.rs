@@ -6,6 +6,7 @@
 use super::conversation::Conversation;
 use super::expand::Assets;
 use super::fit::Candidate;
+use super::own_words;
 use crate::kb::pack::Instruction;
 use crate::kb::{Passage, SourceKind};
 use crate::llm::ChatMessage;
@@ -27,6 +28,24 @@ pub struct Grounding {
     pub used: Vec<String>,
     /// Their readable texts, for the checks.
     pub texts: Vec<String>,
+}
+
+/// Builds the prompt of a model that is kept to the words of `read`, sentences of the first candidate
+/// ([`super::own_words`]); the operator's core stays first, since it is computed already.
+pub fn build_bound(
+    instruction: &Instruction,
+    conversation: &Conversation,
+    candidate: &Candidate,
+    read: String,
+    public_url: &str,
+) -> Grounding {
+    let mut assets = Assets::default();
+    assets.add(&candidate.chunk, public_url);
+    let messages = vec![
+        ChatMessage { role: "system".into(), content: instruction.core.clone() },
+        ChatMessage { role: "user".into(), content: own_words::brief(&read, conversation.message.trim()) },
+    ];
+    Grounding { messages, assets, used: vec![candidate.chunk.id.clone()], texts: vec![read] }
 }
 
 /// Builds the prompt. `own`: sections of the operator's instruction that fit the turn. `count`: tokens of a text.

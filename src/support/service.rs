@@ -150,7 +150,7 @@ impl Support {
         });
         match planned.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))?? {
             Plan::Say(draft) => Ok(TurnStream::said(draft.text, draft.outcome)),
-            Plan::Write(writing) => stream::write(*writing, &self.inner.chat, self.inner.embedder.clone()),
+            Plan::Write(writing) => stream::write(*writing, &self.inner.chat, self.inner.embedder.clone()).await,
         }
     }
 }

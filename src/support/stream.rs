@@ -13,7 +13,9 @@ use super::expand::Expander;
 use super::turn::Writing;
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
 use crate::embed::{Embedder, Role};
-use crate::llm::{CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent};
+use crate::llm::{
+    CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent, Grammar, SamplingParams, Usage,
+};
 
 /// Sentences cut in a row, with nothing kept, after which the model is not asked on.
 const PATIENCE: usize = 3;
@@ -75,27 +77,75 @@ impl Drop for TurnStream {
     }
 }
 
+/// Times that a model kept to its source's words is asked, until a sentence of it holds.
+const ATTEMPTS: usize = 3;
+/// Temperature of the attempts after the first, which takes the likeliest words.
+const WARMER: f32 = 0.6;
+
 /// Starts the generation of a grounded answer.
 ///
 /// # Errors
 /// A full queue, or a prompt that is too long for the context.
-pub(super) fn write(writing: Writing, chat: &ChatModel, embedder: Embedder) -> Result<TurnStream, SupportError> {
+pub(super) async fn write(
+    mut writing: Writing,
+    chat: &ChatModel,
+    embedder: Embedder,
+) -> Result<TurnStream, SupportError> {
     let prompt = chat.prompt(&writing.grounding.messages)?;
-    let request = GenerateRequest {
+    let asked = Arc::new(Asked {
+        chat: chat.clone(),
         cache: CacheScope {
             shared_tokens: prompt.message_ends.first().copied().unwrap_or(0),
             salt: writing.conversation_id.clone(),
         },
         prompt: prompt.tokens,
         sampling: writing.sampling.clone(),
+        grammar: writing.grammar.take(),
         stop: writing.stop.clone(),
         max_tokens: writing.max_tokens,
-        ..GenerateRequest::default()
-    };
-    let generation = chat.generate(request)?;
+    });
+    let generation = asked.clone().again(0).await?;
     let (sender, events) = mpsc::channel(32);
-    let task = tokio::spawn(async move { Writer::new(writing, embedder).run(generation, sender).await });
+    let task = tokio::spawn(async move { Writer::new(writing, embedder).run(asked, generation, sender).await });
     Ok(TurnStream { events, task: Some(task.abort_handle()) })
+}
+
+/// What the model is asked, ready to be asked again.
+struct Asked {
+    chat: ChatModel,
+    prompt: Vec<u32>,
+    cache: CacheScope,
+    sampling: SamplingParams,
+    grammar: Option<Grammar>,
+    stop: Vec<String>,
+    max_tokens: usize,
+}
+
+impl Asked {
+    /// Starts an attempt. A grammar takes milliseconds to compile, so that is done aside.
+    async fn again(self: Arc<Self>, attempt: usize) -> Result<Generation, SupportError> {
+        let begun = tokio::task::spawn_blocking(move || -> Result<Generation, SupportError> {
+            let mut sampling = self.sampling.clone();
+            if self.grammar.is_some() {
+                sampling.temperature = if attempt == 0 { 0.0 } else { WARMER };
+                sampling.seed = Some(sampling.seed.unwrap_or(0) + attempt as u64);
+            }
+            Ok(self.chat.generate(GenerateRequest {
+                cache: self.cache.clone(),
+                prompt: self.prompt.clone(),
+                sampling,
+                stop: self.stop.clone(),
+                max_tokens: self.max_tokens,
+                constraint: self.grammar.as_ref().map(|grammar| self.chat.constraint(grammar)).transpose()?,
+                ..GenerateRequest::default()
+            })?)
+        });
+        begun.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))?
+    }
+
+    fn attempts(&self) -> usize {
+        if self.grammar.is_some() { ATTEMPTS } else { 1 }
+    }
 }
 
 /// A grounded answer while it is being written.
@@ -124,26 +174,28 @@ impl Writer {
         }
     }
 
-    async fn run(mut self, mut generation: Generation, sender: mpsc::Sender<TurnEvent>) {
+    async fn run(mut self, asked: Arc<Asked>, mut generation: Generation, sender: mpsc::Sender<TurnEvent>) {
         let started = Instant::now();
         let assets = std::mem::take(&mut self.writing.grounding.assets);
         let mut expander = Expander::new(&assets);
         let mut limited = false;
-        let mut usage = crate::llm::Usage::default();
+        let mut usage = Usage::default();
+        let mut attempt = 0;
         loop {
             let last = match generation.next().await {
                 // What still comes after enough was said is not wanted; the end tells what it all cost.
                 Some(GenerationEvent::Text { .. }) if self.enough() => continue,
                 Some(GenerationEvent::Done { usage: u, .. }) if self.enough() => {
-                    usage = u;
-                    break;
+                    self.pending.clear();
+                    usage = after(usage, u);
+                    true
                 }
                 Some(GenerationEvent::Text { text, .. }) => {
                     self.pending.push_str(&text);
                     false
                 }
                 Some(GenerationEvent::Done { reason, usage: u }) => {
-                    usage = u;
+                    usage = after(usage, u);
                     // An answer that broke off at its limit has no last sentence.
                     limited = reason == FinishReason::Length;
                     if limited {
@@ -175,7 +227,15 @@ impl Writer {
                 }
             }
             if last {
-                break;
+                attempt += 1;
+                if !self.kept.is_empty() || attempt >= asked.attempts() {
+                    break;
+                }
+                // Nothing was shown yet, so the model may try again.
+                let Ok(next) = asked.clone().again(attempt).await else { break };
+                generation = next;
+                (self.pending, self.cut_in_a_row, limited) = (String::new(), 0, false);
+                continue;
             }
             if self.enough() {
                 generation.stop();
@@ -261,6 +321,11 @@ impl Writer {
         self.kept.push(sentence.clone());
         Some(format!("{gap}{sentence}{}", line.trim_end_matches(' ')).trim_end_matches('\n').to_string())
     }
+}
+
+/// What an attempt took, with what those before it wrote.
+fn after(before: Usage, attempt: Usage) -> Usage {
+    Usage { completion_tokens: before.completion_tokens + attempt.completion_tokens, ..attempt }
 }
 
 /// True where the sentence shares something of the question's subject.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use super::answerable;
 use super::check::Sources;
 use super::conversation::Conversation;
 use super::filter::{self, Evidence};
@@ -18,7 +19,7 @@ use crate::config::SupportSettings;
 use crate::embed::{Embedder, Role};
 use crate::kb::pack::{Operator, Pack, Tone};
 use crate::kb::{Passage, SearchQuery, SourceKind};
-use crate::llm::{ChatMessage, SamplingParams};
+use crate::llm::{ChatMessage, Grammar, SamplingParams};
 
 /// Passages asked of a search.
 const SEARCHED: usize = 32;
@@ -51,6 +52,8 @@ pub(super) struct Writing {
     pub sources: Option<Sources>,
     pub question: String,
     pub sampling: SamplingParams,
+    /// The words that may be written.
+    pub grammar: Option<Grammar>,
     pub stop: Vec<String>,
     pub max_tokens: usize,
     pub max_sentences: usize,
@@ -188,77 +191,54 @@ pub(super) fn find(message: &str, tools: &Tools<'_>) -> Result<Vec<Found>, Suppo
     let query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
     let vectors = vectors(&query, &conversation.message, tools.embedder)?;
     let (_, findings) = search(&query, vectors.first(), operator, tools)?;
-    let of_chunk = |c: &Candidate| Found {
+    let lexicon = &tools.learned.lexicon;
+    let of_chunk = |(rank, c): (usize, &Candidate)| Found {
         id: c.chunk.id.clone(),
         kind: c.chunk.kind,
         title: c.chunk.title.clone(),
         fit: c.fit,
         evidence: Some(c.evidence),
+        signs: (rank < WEIGHED).then(|| answerable::signs(&query, c, &findings, lexicon)),
     };
-    let mut found: Vec<Found> = findings.questions.iter().chain(&findings.articles).map(of_chunk).collect();
+    let mut found: Vec<Found> = findings.questions.iter().enumerate().map(of_chunk).collect();
+    found.extend(findings.articles.iter().enumerate().map(of_chunk));
     found.extend(findings.places.iter().filter_map(|(at, fit)| {
-        let place = tools.learned.lexicon.places.get(*at)?;
+        let place = lexicon.places.get(*at)?;
         let id = format!("app-map.yaml#{}:{}", place.entry.id, place.lang);
         let title = place.entry.path.get(&place.lang).map(|p| p.join(" → ")).unwrap_or_default();
-        Some(Found { id, kind: SourceKind::AppMap, title, fit: *fit, evidence: None })
+        Some(Found { id, kind: SourceKind::AppMap, title, fit: *fit, evidence: None, signs: None })
     }));
-    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     if query.stems.len() > STORY {
-        let pages = of_story(message, &query, operator, tools)?;
-        found.retain(|f| f.kind != SourceKind::Article);
-        found.splice(0..0, pages);
+        of_story(message, &query, &mut found, tools);
     }
+    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
     Ok(found)
 }
 
-/// Content words from which a message is a story of many matters, each in a sentence or two.
-const STORY: usize = 40;
-/// Sentences of a story that are looked up, and passages taken of each.
-const SENTENCES: usize = 32;
-const OF_SENTENCE: usize = 20;
-/// How flat a sentence's ranks are: what it finds first counts most.
-const STEEP: f32 = 3.0;
+/// Finds of each kind whose signs are told.
+const WEIGHED: usize = 3;
+/// Content words from which a message is a story, which takes whole pages.
+const STORY: usize = 8;
+/// Pages of a story.
+const PAGES: usize = 30;
 
-/// Sections that a long story's sentences find, by the sum of their reciprocal ranks: a page that several sentences
-/// lead to comes first. A whole story has too many words for any page to fit it.
-fn of_story(message: &str, query: &Query, operator: &Operator, tools: &Tools<'_>) -> Result<Vec<Found>, SupportError> {
-    let mut sentences: Vec<&str> = message.lines().flat_map(text::sentences).collect();
-    sentences.retain(|s| text::content_stems(s).len() >= 3);
-    sentences.truncate(SENTENCES);
-    let vectors = filter::vectors(&sentences, tools.embedder).map_err(|e| SupportError::Knowledge(e.to_string()))?;
-    let mut pages: BTreeMap<String, (f32, Found)> = BTreeMap::new();
-    for (sentence, vector) in sentences.iter().zip(&vectors) {
-        let wanted = SearchQuery {
-            text: sentence,
-            lang: Some(&query.lang),
-            operator: Some(&operator.name),
-            kinds: &[SourceKind::Article],
-            limit: OF_SENTENCE,
-            version: None,
-            vector: (!vector.is_empty()).then_some(vector.as_slice()),
-        };
-        let found = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
-        let mut seen: Vec<String> = Vec::new();
-        for chunk in found.iter().filter_map(|p| tools.learned.quarantine.released(&p.chunk)) {
-            if seen.contains(&chunk.path) {
-                continue;
-            }
-            let worth = 1.0 / (STEEP + seen.len() as f32);
-            seen.push(chunk.path.clone());
-            let first = || Found {
-                id: chunk.id.clone(),
-                kind: chunk.kind,
-                title: chunk.title.clone(),
-                fit: 0.0,
-                evidence: None,
-            };
-            pages.entry(chunk.path.clone()).or_insert_with(|| (0.0, first())).0 += worth;
-        }
+/// Puts the pages that a story speaks of in the place of single sections: a whole story has too many words for any
+/// section to fit it. The best page fits as well as the best section did.
+fn of_story(message: &str, query: &Query, found: &mut Vec<Found>, tools: &Tools<'_>) {
+    let sections: Vec<Found> = found.extract_if(.., |f| f.kind == SourceKind::Article).collect();
+    let best = sections.iter().map(|f| f.fit).fold(f32::MIN_POSITIVE, f32::max);
+    for (chunk, score) in tools.learned.snapshot.pages_for(message, &query.lang, PAGES) {
+        let Some(chunk) = tools.learned.quarantine.released(&chunk) else { continue };
+        let known = sections.iter().find(|f| f.id == chunk.id);
+        found.push(Found {
+            id: chunk.id.clone(),
+            kind: chunk.kind,
+            title: chunk.title.clone(),
+            fit: best * score,
+            evidence: known.and_then(|f| f.evidence),
+            signs: known.and_then(|f| f.signs),
+        });
     }
-    let most = pages.values().map(|p| p.0).fold(f32::MIN_POSITIVE, f32::max);
-    let mut found: Vec<Found> = pages.into_values().map(|(sum, found)| Found { fit: sum / most, ..found }).collect();
-    found.sort_by(|a, b| b.fit.total_cmp(&a.fit));
-    Ok(found)
 }
 
 fn route<'p>(

@@ -9,9 +9,9 @@ use super::fit::Candidate;
 use super::prompt::{self, Budgets};
 use super::retrieve::Query;
 use super::turn::{Plan, Planner, Writing};
-use super::{Source, SupportError, quarantine, tone};
+use super::{Source, SupportError, own_words, quarantine, tone};
 use crate::kb::{Asset, Chunk, Passage, SearchQuery, SourceKind};
-use crate::llm::SamplingParams;
+use crate::llm::{Grammar, SamplingParams};
 
 /// Longest quotation of a passage, in characters.
 const QUOTE_CHARS: usize = 1100;
@@ -78,15 +78,17 @@ impl Planner<'_> {
         for (question, _) in &mut conversation.earlier {
             *question = quarantine::honest(question, attacks);
         }
-        let grounding = prompt::build(
-            instruction,
-            &conversation,
-            &candidates,
-            &own,
-            budgets,
-            &self.request.public_url,
-            self.tools.count,
-        );
+        let bound = self.bound(&candidates[0], query);
+        let url = &self.request.public_url;
+        let (grounding, grammar) = match bound {
+            Some((read, grammar)) => {
+                (prompt::build_bound(instruction, &conversation, &candidates[0], read, url), Some(grammar))
+            }
+            None => {
+                let count = self.tools.count;
+                (prompt::build(instruction, &conversation, &candidates, &own, budgets, url, count), None)
+            }
+        };
         let sources = Sources::new(
             &grounding.texts,
             &self.conversation.context,
@@ -123,6 +125,7 @@ impl Planner<'_> {
             sources: Some(sources),
             question: query.text.clone(),
             sampling,
+            grammar,
             stop: request.stop.clone(),
             max_tokens: request.max_tokens.unwrap_or(settings.max_answer_tokens).min(settings.max_answer_tokens).max(1),
             max_sentences: tone::max_sentences(&tone),
@@ -132,6 +135,16 @@ impl Planner<'_> {
             outcome: planned.outcome,
             fallback,
         })))
+    }
+
+    /// What the model reads of a find, and the grammar of its words, where it is to be kept to them.
+    fn bound(&self, candidate: &Candidate, query: &Query) -> Option<(String, Grammar)> {
+        if !self.tools.settings.own_words || self.conversation.lang != "en" {
+            return None;
+        }
+        let read = own_words::focus(query, &candidate.chunk);
+        let grammar = own_words::bound(&read, &query.text)?;
+        (!read.is_empty()).then_some((read, grammar))
     }
 
     pub(super) fn source(&self, candidate: &Candidate) -> Source {

@@ -3,22 +3,25 @@
 //! Two *legs* look for a query. The dense one compares meanings (vectors, `dense`); it stands still where the
 //! embedding model does not read the query's language. The lexical one compares stems (`lexical`). Their lists are
 //! merged by reciprocal rank (`search`), and every passage found is then measured the same way whichever leg found it:
-//! cosine, BM25, and the share of the question's words that it speaks of (`coverage`). `store` keeps it all on disk.
+//! cosine, BM25, and the share of the question's words that it speaks of (`coverage`). Long stories, which need many pages, are compared with
+//! whole pages instead (`pages`). `store` keeps it all on disk.
 
 mod coverage;
 mod dense;
 mod lexical;
+mod pages;
 mod search;
 mod store;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 
 use super::{Chunk, IndexProgress, IndexReport, KbError, Pack};
 use crate::embed::Embedder;
 use coverage::Vocabulary;
+use pages::Pages;
 use store::Stored;
 
 /// An index, open for searching.
@@ -26,6 +29,8 @@ pub(super) struct Index {
     chunks: Vec<Arc<Chunk>>,
     stored: Stored,
     vocabulary: Vocabulary,
+    /// Made for the first long story.
+    pages: OnceLock<Pages>,
     embedder: Embedder,
     languages: Vec<String>,
     /// Operator -> path of the instruction that serves where none is asked for.
@@ -52,6 +57,7 @@ impl Index {
             chunks,
             stored,
             vocabulary,
+            pages: OnceLock::new(),
             embedder: embedder.clone(),
             languages: pack.company.languages.clone(),
             active_instructions: pack.operators.iter().filter_map(active).collect(),
@@ -61,6 +67,19 @@ impl Index {
 
     pub fn chunks(&self) -> &[Arc<Chunk>] {
         &self.chunks
+    }
+
+    /// Pages that a long story speaks of, best first: for each its chunk nearest to the story, and its score against the
+    /// best page's 1.
+    pub fn pages_for(&self, story: &str, lang: &str, limit: usize) -> Vec<(Arc<Chunk>, f32)> {
+        let pages = self.pages.get_or_init(|| Pages::of(&self.chunks));
+        let stems = self.vocabulary.query(story);
+        let nearest = |chunks: &[u32]| {
+            let covered = |at: &u32| self.vocabulary.coverage(&stems, *at, lang);
+            chunks.iter().copied().max_by(|a, b| covered(a).total_cmp(&covered(b)).then(b.cmp(a)))
+        };
+        let ranked = pages.rank(story, lang, limit);
+        ranked.iter().filter_map(|r| Some((self.chunks[nearest(r.chunks)? as usize].clone(), r.score))).collect()
     }
 
     pub fn version(&self) -> &str {
