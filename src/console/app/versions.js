@@ -18,6 +18,6 @@ export function versionsCard({ items, promotions }) {
     el("td", {}, one.versions.filter((version) => version.share > 0 || version.active).map((version) => el("span", { class: `chip${version.active ? " owner-bot" : ""}` }, `${version.version} · ${desk.say.percent(version.share)}`)))));
   return el("section", { class: "card wide-table" }, el("h2", {}, t("liveShares")), el("table", {}, el("tbody", {}, rows)),
     promotions?.length ? el("h2", {}, t("promotions")) : null,
-    promotions?.length ? el("ul", { class: "promotions" }, promotions.map((one) => el("li", {}, el("time", {}, desk.say.full(one.at_ms)), ` ${one.operator}: ${one.from_version} → ${one.to_version} `,
+    promotions?.length ? el("ul", { class: "promotions" }, promotions.map((one) => el("li", {}, el("time", {}, desk.say.full(one.at_ms)), ` ${one.operator}: ${one.from} → ${one.to} `,
       one.forced ? el("span", { class: "chip waiting" }, t("forced")) : null, one.reason ? ` ${one.reason}` : ""))) : null);
 }
