@@ -144,8 +144,8 @@ pub struct EngineSettings {
     pub weights: String,
     /// Longest prompt plus answer, in tokens. 0: what the model was trained for.
     pub context_tokens: usize,
-    /// How the `native` backend keeps keys and values: `q8` (8 bits), `f16`, `f32` or `auto` (`q8`, and `f32` where the
-    /// model's weights are all F32). `candle` keeps them in F32.
+    /// How the `native` backend keeps keys and values: `q8` (8 bits), `f16`, `f32` or `auto` (`q8`; `f16` for models with
+    /// attention windows or soft-caps; `f32` where the model's weights are all F32). `candle` keeps them in F32.
     pub kv: String,
     /// Memory for the KV cache, in MiB.
     pub kv_mib: usize,

@@ -69,11 +69,9 @@ impl<S: Stored> PagedKv<S> {
     ) -> Result<(), ComputeError> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape.attention;
         let (key_len, value_len) = (Self::key_len(&self.shape.attention), Self::value_len(&self.shape.attention));
-        let pieces = pieces(plan, self.shape.blocks)?;
         let (to_keys, to_values) = (SharedOut::new(&mut self.keys[layer]), SharedOut::new(&mut self.values[layer]));
         let keys = SharedOut::new(keys);
-        let write = |index: usize| {
-            let (piece, head) = (&pieces[index / kv_heads], index % kv_heads);
+        let write = |piece: &Piece, head: usize| {
             let head_len = head_dim * BLOCK_TOKENS;
             let value_width = padded(head_dim);
             // SAFETY: pieces are of different blocks (or run one after the other), and of different rows.
@@ -93,13 +91,7 @@ impl<S: Stored> PagedKv<S> {
                 }
             }
         };
-        let mut written: Vec<usize> = pieces.iter().map(|piece| piece.block).collect();
-        written.sort_unstable();
-        match written.windows(2).all(|pair| pair[0] != pair[1]) && plan.rows > 4 {
-            true => for_each_index(pieces.len() * kv_heads, write),
-            false => (0..pieces.len() * kv_heads).for_each(write),
-        }
-        Ok(())
+        for_each_piece(plan, self.shape.blocks, kv_heads, write)
     }
 
     /// Attention of rotated queries `[row][head][head_dim]`, into `out` in the same layout.
@@ -217,8 +209,27 @@ pub(super) struct Piece {
     pub(super) rows: std::ops::Range<usize>,
 }
 
+/// Calls `write` for every piece of a step and every KV head, on all cores where no two pieces go to one block and the
+/// rows are worth it. A block and head are in one hand at a time.
+pub(super) fn for_each_piece(
+    plan: &Plan<'_>,
+    blocks: usize,
+    kv_heads: usize,
+    write: impl Fn(&Piece, usize) + Sync,
+) -> Result<(), ComputeError> {
+    let pieces = pieces(plan, blocks)?;
+    let one = |index: usize| write(&pieces[index / kv_heads], index % kv_heads);
+    let mut written: Vec<usize> = pieces.iter().map(|piece| piece.block).collect();
+    written.sort_unstable();
+    match written.windows(2).all(|pair| pair[0] != pair[1]) && plan.rows > 4 {
+        true => for_each_index(pieces.len() * kv_heads, one),
+        false => (0..pieces.len() * kv_heads).for_each(one),
+    }
+    Ok(())
+}
+
 /// Cuts a step's rows by the blocks of a pool of `blocks` that they go to.
-pub(super) fn pieces(plan: &Plan<'_>, blocks: usize) -> Result<Vec<Piece>, ComputeError> {
+fn pieces(plan: &Plan<'_>, blocks: usize) -> Result<Vec<Piece>, ComputeError> {
     let mut pieces = Vec::with_capacity(plan.spans.len() + plan.rows / BLOCK_TOKENS);
     for span in &plan.spans {
         let mut row = span.rows.start;

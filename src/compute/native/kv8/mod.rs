@@ -30,7 +30,7 @@ use std::cell::RefCell;
 use self::attend::{Job, Rows, Seen, attend_tile};
 use super::tile::{Isa, Tile, on_isa};
 use crate::compute::lanes::Lanes;
-use crate::compute::paged::{out_of_pool, pieces};
+use crate::compute::paged::{Piece, for_each_piece, out_of_pool};
 use crate::compute::parallel::{SharedOut, for_each_index};
 use crate::compute::{Attend, AttentionShape, BLOCK_TOKENS, ComputeError, KvShape, Plan, RopeRows};
 
@@ -149,11 +149,9 @@ impl Kv8 {
     ) -> Result<(), ComputeError> {
         let AttentionShape { kv_heads, head_dim, .. } = self.shape.attention;
         let layout = self.layout;
-        let pieces = pieces(plan, self.shape.blocks)?;
         let to = SharedOut::new(self.layers[layer].all_mut());
         let keys = SharedOut::new(keys);
-        let write = |index: usize| {
-            let (piece, head) = (&pieces[index / kv_heads], index % kv_heads);
+        let write = |piece: &Piece, head: usize| {
             HEAD.with_borrow_mut(|rounded| {
                 rounded.fit(&layout);
                 // SAFETY: pieces are of different blocks (or run one after the other), and of different rows; `isa` is
@@ -172,13 +170,7 @@ impl Kv8 {
                 }
             });
         };
-        let mut written: Vec<usize> = pieces.iter().map(|piece| piece.block).collect();
-        written.sort_unstable();
-        match written.windows(2).all(|pair| pair[0] != pair[1]) && plan.rows > 4 {
-            true => for_each_index(pieces.len() * kv_heads, write),
-            false => (0..pieces.len() * kv_heads).for_each(write),
-        }
-        Ok(())
+        for_each_piece(plan, self.shape.blocks, kv_heads, write)
     }
 
     /// Attention of rotated queries `[row][head][head_dim]`, into `out` in the same layout.

@@ -110,26 +110,35 @@ pub(super) enum Isa {
 impl Isa {
     /// All that this CPU can run, the best last.
     pub(super) fn all() -> Vec<Self> {
-        #[allow(unused_mut)]
-        let mut all = vec![Isa::Scalar];
+        let known = [
+            Isa::Scalar,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod,
+        ];
+        known.into_iter().filter(|isa| isa.is_here()).collect()
+    }
+
+    /// True where this CPU has it.
+    fn is_here(self) -> bool {
         #[cfg(target_arch = "x86_64")]
-        {
-            macro_rules! has { ($($name:tt)*) => { $(is_x86_feature_detected!($name))&&* } }
-            if has!("avx2" "fma" "f16c") {
-                all.push(Isa::Avx2);
-                if has!("avxvnni") {
-                    all.push(Isa::AvxVnni);
-                }
-                if has!("avx512f" "avx512bw" "avx512vl" "avx512vnni") {
-                    all.push(Isa::Avx512Vnni);
-                }
-            }
+        macro_rules! has { ($($name:tt)*) => { $(is_x86_feature_detected!($name))&&* } }
+        match self {
+            Isa::Scalar => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => has!("avx2" "fma" "f16c"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => has!("avx2" "fma" "f16c" "avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => has!("avx2" "fma" "f16c" "avx512f" "avx512bw" "avx512vl" "avx512vnni"),
+            #[cfg(target_arch = "aarch64")]
+            Isa::Dotprod => std::arch::is_aarch64_feature_detected!("dotprod"),
         }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("dotprod") {
-            all.push(Isa::Dotprod);
-        }
-        all
     }
 
     /// The best of this CPU, or the one that `FIRSTLINE_ISA` names (to try a CPU without the others).
