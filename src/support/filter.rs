@@ -130,8 +130,10 @@ impl Filters {
             let attacks = threads.spawn(|| AttackDetector::learn(&examples, articles()));
             let (train, lessons) = (&train, LESSONS.iter());
             let running: Vec<_> = lessons.map(|lesson| threads.spawn(move || train(lesson))).collect();
-            let detectors: Vec<Detector> = running.into_iter().filter_map(|r| r.join().ok().flatten()).collect();
-            (detectors, attacks.join().ok().flatten())
+            // A fault in one of them must not leave a desk without that filter.
+            let done = std::panic::resume_unwind;
+            let detectors = running.into_iter().filter_map(|r| r.join().unwrap_or_else(|fault| done(fault)));
+            (detectors.collect::<Vec<Detector>>(), attacks.join().unwrap_or_else(|fault| done(fault)))
         });
         Ok(Self { detectors, attacks, senses, key: Self::key_of(pack) })
     }

@@ -56,7 +56,9 @@ pub(super) struct Ranked<'p> {
 impl Pages {
     pub fn of(chunks: &[Arc<Chunk>]) -> Self {
         let mut of_lang: BTreeMap<&str, BTreeMap<&str, Vec<u32>>> = BTreeMap::new();
-        for (at, chunk) in chunks.iter().enumerate().filter(|(_, c)| c.kind == SourceKind::Article) {
+        // An operator's instruction is no page: it is for that operator's own turns.
+        let is_page = |chunk: &Chunk| chunk.kind == SourceKind::Article && chunk.operator.is_none();
+        for (at, chunk) in chunks.iter().enumerate().filter(|(_, c)| is_page(c)) {
             of_lang.entry(&chunk.lang).or_default().entry(&chunk.path).or_default().push(at as u32);
         }
         let by_lang = of_lang.into_iter().map(|(lang, pages)| (lang.to_string(), Shelf::of(lang, pages, chunks)));
@@ -199,6 +201,17 @@ mod tests {
             questions: vec![],
             tags: vec![],
         })
+    }
+
+    #[test]
+    fn an_operators_instruction_is_never_found_as_a_page() {
+        let mut instruction =
+            Chunk::clone(&page("operators/ann/v1.md", "Refund of a parcel", "Refund broken parcels."));
+        instruction.operator = Some("ann".into());
+        let chunks = vec![Arc::new(instruction), page("refund", "Refund", "A broken parcel is refunded.")];
+        let pages = Pages::of(&chunks);
+        let found: Vec<&[u32]> = pages.rank("refund of a broken parcel", "en", 10).iter().map(|r| r.chunks).collect();
+        assert_eq!(found, [[1]]);
     }
 
     #[test]
