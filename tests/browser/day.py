@@ -12,6 +12,7 @@ import sys
 import time
 
 from browser import User, check, chromium, run, say
+from pages import look_at_all
 
 CODE = '<script src="https://cdn.lumichat.example/w/v3.js" data-key="LC-XXXXXXXX" async></script>'
 UNKNOWN = "Does Lumichat work together with the Pipedrive CRM?"
@@ -169,6 +170,8 @@ def main():
         lead.shot("figures")
         for user, name in [(lead, "lead"), (operator, "operator"), (customer, "customer"), (second, "second customer"), (third, "third customer")]:
             user.harmless(name)
+        # What came of the day, on every page, as people see it.
+        look_at_all(browser, base, "maria", shots)
         print(f"a day at the desk: the handoff was there after {late} ms, the reply after {seen - sent:.0f} ms, {customers} conversations counted")
 
 
