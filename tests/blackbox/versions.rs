@@ -161,7 +161,7 @@ async fn a_version_is_promoted_only_where_the_difference_is_shown_or_a_reason_is
     let promotions = versions["promotions"].as_array().unwrap();
     assert_eq!(promotions.len(), 2, "{versions}");
     let forced = promotions.iter().find(|p| p["forced"] == true).unwrap();
-    assert_eq!((&forced["to_version"], &forced["reason"]), (&json!("v3"), &json!("Its order reads better.")));
+    assert_eq!((&forced["to"], &forced["reason"]), (&json!("v3"), &json!("Its order reads better.")));
     // What the instruction knows is told to customers, word for word, by the version that is served.
     let answer = server.ask("support", "how long is the cable of the base?").await;
     assert!(answer.content().contains("75 cm"), "{}", answer.text());

@@ -101,7 +101,12 @@ def main():
         operator.page.wait_for_function("() => document.querySelectorAll('.said-person').length >= 2")
         customer.context.set_offline(False)
         chat.wait_for_function("() => [...document.querySelectorAll('.say-person')].filter((say) => say.textContent.includes('Settings, Widget')).length === 1")
+        # A menu that she has opened stays open, whatever comes in meanwhile.
         operator.page.click(".menu summary")
+        chat.fill("#text", "Found it, thank you!")
+        chat.press("#text", "Enter")
+        operator.page.wait_for_function("() => [...document.querySelectorAll('.said-customer')].some((said) => said.textContent.includes('Found it'))")
+        check(operator.page.locator(".menu[open]").count() == 1, "an open menu stays open when a message comes")
         operator.page.click(".menu-list button >> nth=0")
         chat.wait_for_function("() => document.body.dataset.owner === 'closed'")
 
