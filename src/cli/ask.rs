@@ -12,7 +12,7 @@ use super::{catalog, show};
 use crate::config::Settings;
 use crate::embed::{Embedder, Reranker};
 use crate::kb::{self, Knowledge};
-use crate::llm::{ChatMessage, ChatModel};
+use crate::llm::{ChatMessage, ChatModel, PackedCache};
 use crate::support::{Support, TurnEvent, TurnOutcome, TurnRequest};
 
 #[derive(Debug, Args)]
@@ -55,7 +55,8 @@ pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
     let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, readers, progress);
     bar.finish_and_clear();
     let (knowledge, _) = opened?;
-    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let chat =
+        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
     let support = Support::new(
         &settings.support,
         settings.knowledge.core_share,

@@ -16,7 +16,7 @@ use crate::eval::versions::Comparison;
 use crate::eval::{self, EvalReport};
 use crate::kb::pack::{Dialogue, Operator};
 use crate::kb::{Knowledge, Pack};
-use crate::llm::ChatModel;
+use crate::llm::{ChatModel, PackedCache};
 use crate::store::Store;
 use crate::support::Support;
 
@@ -65,7 +65,8 @@ pub fn compare(settings: &Settings, wanted: &Wanted<'_>) -> anyhow::Result<Compa
     }
     let models = catalog::resolve(settings)?;
     let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
-    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let chat =
+        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
     // Beside the server's own index, which a server may be using.
     let state = settings.store.state_dir.join("eval");
     let public_url = settings.server.public_url_at(settings.server.port);
