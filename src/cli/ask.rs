@@ -8,12 +8,10 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{catalog, show};
+use super::loaded;
 use crate::config::Settings;
-use crate::embed::{Embedder, Reranker};
-use crate::kb::{self, Knowledge};
-use crate::llm::{ChatMessage, ChatModel, PackedCache};
-use crate::support::{Support, TurnEvent, TurnOutcome, TurnRequest};
+use crate::llm::ChatMessage;
+use crate::support::{TurnEvent, TurnOutcome, TurnRequest};
 
 #[derive(Debug, Args)]
 pub struct AskArgs {
@@ -44,32 +42,8 @@ pub fn run(settings: &Settings, args: &AskArgs) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The whole support logic in this process, with the index brought up to date.
-pub fn load(settings: &Settings) -> anyhow::Result<(Support, Knowledge)> {
-    let models = catalog::resolve(settings)?;
-    let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
-    let reranker = models.rerank.as_ref().map(|model| Reranker::load(&model.id, &model.path)).transpose()?;
-    let readers = kb::Models { embedder: embedder.clone(), reranker };
-    let bar = show::index_bar();
-    let progress = &mut |progress| show::index_progress(&bar, progress);
-    let opened = Knowledge::open(&settings.knowledge, &settings.store.state_dir, readers, progress);
-    bar.finish_and_clear();
-    let (knowledge, _) = opened?;
-    let chat =
-        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
-    let support = Support::new(
-        &settings.support,
-        settings.knowledge.core_share,
-        chat,
-        &models.chat.languages,
-        embedder,
-        knowledge.clone(),
-    )?;
-    Ok((support, knowledge))
-}
-
 fn ask_here(settings: &Settings, args: &AskArgs) -> anyhow::Result<()> {
-    let (support, _knowledge) = load(settings)?;
+    let support = loaded::load(settings)?.support(settings, &settings.store.state_dir, &|_| {})?;
     let request = TurnRequest {
         messages: vec![ChatMessage { role: "user".into(), content: args.question.clone() }],
         operator: args.operator.clone(),

@@ -1,4 +1,4 @@
-//! `firstline eval`: the pack's dialogues against what is expected of them.
+//! `firstline eval`: the pack's dialogues and simulated customers, and recorded conversations, against what is expected.
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -6,11 +6,11 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
 
-use super::{ask, eval_filters, versions};
+use super::loaded::{self, Loaded};
+use super::{eval_filters, plays, show, versions};
 use crate::config::Settings;
 use crate::eval::{self, DialogueResult, questions};
 use crate::kb::Pack;
-use crate::kb::pack::Dialogue;
 use crate::support::Support;
 
 #[derive(Debug, Args)]
@@ -18,14 +18,10 @@ use crate::support::Support;
 pub struct EvalArgs {
     #[command(subcommand)]
     part: Option<Part>,
-    /// Only dialogues whose id contains this
-    #[arg(long, value_name = "TEXT")]
-    only: Option<String>,
-    /// Dialogues of this file instead of the pack's evals/*.jsonl
-    #[arg(long, value_name = "FILE", conflicts_with = "questions")]
-    dialogues: Option<PathBuf>,
+    #[command(flatten)]
+    plays: plays::PlaysArgs,
     /// Only look up the questions of this file, each with its right source: at which rank is it found?
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dialogues", "customers", "recorded"])]
     questions: Option<PathBuf>,
     /// Print figures only, no rows: for sealed sets
     #[arg(long)]
@@ -36,16 +32,13 @@ pub struct EvalArgs {
     /// The versions, as v1,v2
     #[arg(long, value_name = "VERSIONS", value_delimiter = ',', requires = "operator")]
     versions: Vec<String>,
-    /// Seed of the comparison: of sampling and of the bootstrap
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Write the comparison to this file, as a page with plots
-    #[arg(long, value_name = "FILE", requires = "versions")]
+    /// Write a page with plots to this file
+    #[arg(long, value_name = "FILE", conflicts_with = "questions")]
     html: Option<PathBuf>,
     /// Also write the whole report to this file, as JSON
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
-    /// Fail when fewer than this share of the dialogues is as expected in all: action, kind, operator, words, sources
+    /// Fail when fewer than this share of the plays is as expected in all: action, kind, operator, words, sources
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     min_correct: f64,
     /// Fail when fewer than this share of the answerable questions is answered
@@ -63,67 +56,67 @@ pub fn run(settings: &Settings, args: &EvalArgs) -> anyhow::Result<ExitCode> {
     if let Some(Part::Filters(args)) = &args.part {
         return eval_filters::run(settings, args);
     }
-    if let Some(operator) = &args.operator {
-        return compare(settings, args, operator);
-    }
-    let (support, knowledge) = ask::load(settings)?;
     if let Some(path) = &args.questions {
+        let support = loaded::load(settings)?.support(settings, &settings.store.state_dir, &|_| {})?;
         return look_up(&support, path, args);
     }
-    let mut dialogues = match &args.dialogues {
-        Some(path) => rows(path)?,
-        None => knowledge.snapshot().pack().evals.clone(),
-    };
-    if let Some(only) = &args.only {
-        dialogues.retain(|dialogue| dialogue.id.contains(only.as_str()));
+    let pack = Pack::read(&settings.knowledge);
+    let loaded = loaded::load(settings)?;
+    let plays = args.plays.collect(settings, &pack, &loaded.chat)?;
+    let seed = args.plays.seed;
+    if let Some(operator) = &args.operator {
+        if args.versions.len() < 2 {
+            bail!("--versions {}: name two or more, as v1,v2", args.versions.join(","));
+        }
+        let wanted = versions::Wanted { operator, versions: &args.versions, seed, plays };
+        let compared = versions::compare(settings, &loaded, &wanted)?;
+        versions::show(&compared, args.html.as_deref(), args.report.as_deref())?;
+        return Ok(ExitCode::SUCCESS);
     }
-    if dialogues.is_empty() {
-        bail!("{} has no dialogues in evals/*.jsonl that fit", settings.knowledge.dir.display());
-    }
-    let all = dialogues.len();
-    let mut done = 0;
+    as_served(settings, args, &loaded, &plays)
+}
+
+/// The pack as it is served, play by play.
+fn as_served(settings: &Settings, args: &EvalArgs, loaded: &Loaded, plays: &eval::Plays) -> anyhow::Result<ExitCode> {
+    let support = loaded.support(settings, &settings.store.state_dir, &|_| {})?;
+    let all = plays.len();
+    let bar = show::row_bar();
+    bar.set_message("playing");
+    bar.set_length(all as u64);
     let mut progress = |result: &DialogueResult| {
-        done += 1;
+        bar.inc(1);
         if args.sealed {
             return;
         }
-        println!("{done:>4}/{all}  {}  {}", if result.correct { "ok   " } else { "WRONG" }, result.id);
-        result.faults.iter().for_each(|fault| println!("             {fault}"));
+        // Asked for within `suspend` it would wait for itself.
+        let done = bar.position();
+        bar.suspend(|| {
+            let verdict = if result.correct { "ok   " } else { "WRONG" };
+            println!("{done:>4}/{all}  {verdict}  {}", result.id);
+            result.faults.iter().for_each(|fault| println!("             {fault}"));
+        });
     };
     let public_url = settings.server.public_url_at(settings.server.port);
-    let report = super::block_on(async { Ok(eval::run(&support, &dialogues, &public_url, &mut progress).await?) })?;
-    let share = |part: usize, all: usize| if all == 0 { 1.0 } else { part as f64 / all as f64 };
-    let correct = share(report.correct(), all);
-    let (answered, answerable) = report.answered();
-    let answered_share = share(answered, answerable);
-    println!("\n{}\ntime                  {:.1} s", report.table(), report.seconds);
+    let seed = args.plays.seed;
+    let report = super::block_on(async { Ok(eval::run(&support, plays, &public_url, seed, &mut progress).await?) })?;
+    bar.finish_and_clear();
+    let provenance = loaded.provenance(settings, support.knowledge().snapshot().pack(), "", seed);
+    println!("\n{}\n\n{}\ntime                      {:.1} s", provenance.line(), report.table(), report.seconds);
     report.unsupported().iter().for_each(|fact| println!("unsupported: {fact}"));
+    report.tone().iter().for_each(|fault| println!("tone: {fault}"));
     if let Some(path) = &args.report {
-        let text = serde_json::to_string_pretty(&report)?;
-        std::fs::write(path, text).with_context(|| path.display().to_string())?;
+        let mut all = serde_json::to_value(&report)?;
+        all["provenance"] = serde_json::to_value(&provenance)?;
+        std::fs::write(path, serde_json::to_string_pretty(&all)?).with_context(|| path.display().to_string())?;
     }
-    let good = correct >= args.min_correct && answered_share >= args.min_answered;
+    if let Some(path) = &args.html {
+        let page = eval::page::page(&[(String::new(), &report)], &[], &provenance);
+        std::fs::write(path, page).with_context(|| path.display().to_string())?;
+        println!("report: {}", path.display());
+    }
+    let share = |(part, all): (usize, usize)| if all == 0 { 1.0 } else { part as f64 / all as f64 };
+    let good = share((report.correct(), all)) >= args.min_correct && share(report.answered()) >= args.min_answered;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn compare(settings: &Settings, args: &EvalArgs, operator: &str) -> anyhow::Result<ExitCode> {
-    if args.versions.len() < 2 {
-        bail!("--versions {}: name two or more, as v1,v2", args.versions.join(","));
-    }
-    let mut dialogues = match &args.dialogues {
-        Some(path) => rows(path)?,
-        None => Pack::read(&settings.knowledge).evals,
-    };
-    if let Some(only) = &args.only {
-        dialogues.retain(|dialogue: &Dialogue| dialogue.id.contains(only.as_str()));
-    }
-    if dialogues.is_empty() {
-        bail!("{} has no dialogues in evals/*.jsonl that fit", settings.knowledge.dir.display());
-    }
-    let wanted = versions::Wanted { operator, versions: &args.versions, seed: args.seed, dialogues };
-    let compared = versions::compare(settings, &wanted)?;
-    versions::show(&compared, args.html.as_deref(), args.report.as_deref())?;
-    Ok(ExitCode::SUCCESS)
 }
 
 /// The rows of a JSON-lines file.

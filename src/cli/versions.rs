@@ -1,22 +1,22 @@
 //! Versions of an operator's instruction against one another: `firstline eval --operator … --versions …` and
 //! `firstline promote`.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::path::Path;
+use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
-use super::{catalog, show};
+use super::loaded::{self, Loaded};
+use super::plays::PlaysArgs;
+use super::show;
 use crate::config::Settings;
-use crate::embed::Embedder;
 use crate::eval::page::{Provenance, page};
-use crate::eval::versions::Comparison;
-use crate::eval::{self, EvalReport};
-use crate::kb::pack::{Dialogue, Operator};
-use crate::kb::{Knowledge, Pack};
-use crate::llm::{ChatModel, PackedCache};
+use crate::eval::versions::{Comparison, Exchange};
+use crate::eval::{self, EvalReport, Plays};
+use crate::kb::Pack;
+use crate::kb::pack::Operator;
 use crate::store::Store;
 use crate::support::Support;
 
@@ -32,12 +32,8 @@ pub struct PromoteArgs {
     /// Why, in a sentence
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Seed of the comparison
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    seed: u64,
-    /// Dialogues of this file instead of the pack's evals/*.jsonl
-    #[arg(long, value_name = "FILE")]
-    dialogues: Option<PathBuf>,
+    #[command(flatten)]
+    plays: PlaysArgs,
 }
 
 /// What is to be compared.
@@ -46,31 +42,30 @@ pub struct Wanted<'a> {
     /// The first is what the others are compared with.
     pub versions: &'a [String],
     pub seed: u64,
-    pub dialogues: Vec<Dialogue>,
+    pub plays: Plays,
 }
 
 /// What came of it.
 pub struct Compared {
-    pub reports: Vec<EvalReport>,
+    /// Each version with its results.
+    pub reports: Vec<(String, EvalReport)>,
     pub comparisons: Vec<Comparison>,
     pub provenance: Provenance,
 }
 
-/// Plays the dialogues against each version. The pack is read anew for each, with that version alone in service.
-pub fn compare(settings: &Settings, wanted: &Wanted<'_>) -> anyhow::Result<Compared> {
+/// Plays everything against each version. The pack is read anew for each, with that version alone in service.
+pub fn compare(settings: &Settings, loaded: &Loaded, wanted: &Wanted<'_>) -> anyhow::Result<Compared> {
     let pack = Pack::read(&settings.knowledge);
     let operator = operator_of(&pack, wanted.operator)?;
     for version in wanted.versions {
         known_version(operator, version)?;
     }
-    let models = catalog::resolve(settings)?;
-    let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
-    let chat =
-        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
     // Beside the server's own index, which a server may be using.
     let state = settings.store.state_dir.join("eval");
     let public_url = settings.server.public_url_at(settings.server.port);
     let mut reports = Vec::new();
+    // The entrance filters are the same for all versions: learnt once.
+    let mut support: Option<Support> = None;
     for version in wanted.versions {
         let serve_alone = |pack: &mut Pack| {
             for operator in pack.operators.iter_mut().filter(|o| o.name == wanted.operator) {
@@ -78,65 +73,52 @@ pub fn compare(settings: &Settings, wanted: &Wanted<'_>) -> anyhow::Result<Compa
                 operator.shares.clear();
             }
         };
-        let bar = show::index_bar();
-        let progress = &mut |progress| show::index_progress(&bar, progress);
-        let opened = Knowledge::open_adjusted(&settings.knowledge, &state, embedder.clone(), progress, &serve_alone);
-        bar.finish_and_clear();
-        let (knowledge, _) = opened?;
-        let support = Support::new(
-            &settings.support,
-            settings.knowledge.core_share,
-            chat.clone(),
-            &models.chat.languages,
-            embedder.clone(),
-            knowledge,
-        )?;
+        let alone = match &support {
+            Some(other) => other.over(loaded.knowledge(settings, &state, &serve_alone)?)?,
+            None => loaded.support(settings, &state, &serve_alone)?,
+        };
         let bar = show::row_bar();
         bar.set_message(format!("{}/{version}", wanted.operator));
-        bar.set_length(wanted.dialogues.len() as u64);
+        bar.set_length(wanted.plays.len() as u64);
         let report = super::block_on(async {
             let mut progress = |_: &eval::DialogueResult| bar.inc(1);
-            Ok(eval::run_seeded(&support, &wanted.dialogues, &public_url, Some(wanted.seed), &mut progress).await?)
+            Ok(eval::run(&alone, &wanted.plays, &public_url, wanted.seed, &mut progress).await?)
         })?;
         bar.finish_and_clear();
-        reports.push(report);
+        reports.push((version.clone(), report));
+        support = Some(alone);
     }
-    let first = &wanted.versions[0];
-    let comparisons = wanted.versions.iter().zip(&reports).skip(1).map(|(version, report)| {
-        Comparison::of([first, version], [&reports[0], report], &wanted.dialogues, wanted.seed)
-    });
-    let provenance = Provenance {
-        operator: wanted.operator.into(),
-        chat_model: chat.id().into(),
-        chat_model_hash: chat.hash().into(),
-        embed_model_hash: embedder.hash().into(),
-        pack: commit_of(&settings.knowledge.dir).unwrap_or_else(|| format!("digest {}", pack.digest)),
-        program: format!("firstline {}", env!("CARGO_PKG_VERSION")),
-        command: std::env::args().collect::<Vec<_>>().join(" "),
-    };
-    Ok(Compared { comparisons: comparisons.collect(), reports, provenance })
+    let (first, first_report) = &reports[0];
+    let comparisons = reports[1..]
+        .iter()
+        .map(|(version, report)| Comparison::of([first, version], [first_report, report], wanted.seed));
+    let comparisons = comparisons.collect();
+    Ok(Compared { comparisons, provenance: loaded.provenance(settings, &pack, wanted.operator, wanted.seed), reports })
 }
 
 /// Prints a comparison, and writes its files.
 pub fn show(compared: &Compared, html: Option<&Path>, report: Option<&Path>) -> anyhow::Result<()> {
     let p = &compared.provenance;
-    println!(
-        "pack {}; chat model {} {}; embedding model {}",
-        p.pack, p.chat_model, p.chat_model_hash, p.embed_model_hash
-    );
+    println!("{}", p.line());
     for comparison in &compared.comparisons {
         println!("\n{}", comparison.table());
-        println!("{} of {} dialogues changed:", comparison.changed.len(), comparison.dialogues);
+        println!("{} of {} plays changed:", comparison.changed.len(), comparison.dialogues);
         for dialogue in &comparison.changed {
             let mark = |correct| if correct { "ok" } else { "WRONG" };
-            let turn = dialogue.turns.first().map_or(String::new(), |t| {
-                format!("  {}/{} -> {}/{}", t.first[0], t.first[1], t.second[0], t.second[1])
-            });
+            let named = |said: &Option<Exchange>| {
+                said.as_ref().map_or_else(|| "over".to_string(), |said| format!("{}/{}", said.action, said.kind))
+            };
+            let turn = dialogue
+                .turns
+                .first()
+                .map_or(String::new(), |t| format!("  {} -> {}", named(&t.first), named(&t.second)));
             println!("  {}: {} -> {}{turn}", dialogue.id, mark(dialogue.first_correct), mark(dialogue.second_correct));
         }
     }
     if let Some(path) = html {
-        std::fs::write(path, page(&compared.comparisons, p)).with_context(|| path.display().to_string())?;
+        let reports: Vec<(String, &EvalReport)> =
+            compared.reports.iter().map(|(version, report)| (version.clone(), report)).collect();
+        std::fs::write(path, page(&reports, &compared.comparisons, p)).with_context(|| path.display().to_string())?;
         println!("\nreport: {}", path.display());
     }
     if let Some(path) = report {
@@ -159,16 +141,11 @@ pub fn promote(settings: &Settings, args: &PromoteArgs) -> anyhow::Result<ExitCo
     if args.reason.as_ref().is_some_and(|reason| reason.trim().is_empty()) {
         bail!("--reason is empty; say why in a sentence");
     }
-    let dialogues = match &args.dialogues {
-        Some(path) => super::eval::rows(path)?,
-        None => pack.evals.clone(),
-    };
-    if dialogues.is_empty() {
-        bail!("{} has no dialogues in evals/*.jsonl to compare by", settings.knowledge.dir.display());
-    }
-    let versions = [present.clone(), args.version.clone()];
-    let wanted = Wanted { operator: &args.operator, versions: &versions, seed: args.seed, dialogues };
-    let compared = compare(settings, &wanted)?;
+    let loaded = loaded::load(settings)?;
+    let plays = args.plays.collect(settings, &pack, &loaded.chat)?;
+    let (versions, seed, all) = ([present.clone(), args.version.clone()], args.plays.seed, plays.len());
+    let wanted = Wanted { operator: &args.operator, versions: &versions, seed, plays };
+    let compared = compare(settings, &loaded, &wanted)?;
     show(&compared, None, None)?;
     let objection = compared.comparisons.first().and_then(Comparison::objection);
     let forced = match (&objection, args.force) {
@@ -180,7 +157,7 @@ pub fn promote(settings: &Settings, args: &PromoteArgs) -> anyhow::Result<ExitCo
         (None, _) => None,
     };
     let evidence = json!({
-        "provenance": compared.provenance, "seed": args.seed, "dialogues": wanted.dialogues.len(),
+        "provenance": compared.provenance, "seed": seed, "plays": all,
         "differences": compared.comparisons.first().map(|c| &c.differences), "objection": objection,
     });
     // Recorded first: what serves is never without its reason.
@@ -223,17 +200,6 @@ fn known_version(operator: &Operator, version: &str) -> anyhow::Result<()> {
     }
     let known = operator.versions.keys().cloned().collect::<Vec<_>>().join(", ");
     bail!("{} has no version {version:?}; there are: {known}", operator.name)
-}
-
-/// The commit that the folder stands at, with a `+` where it was changed since.
-fn commit_of(pack: &Path) -> Option<String> {
-    let git = |args: &[&str]| {
-        let output = Command::new("git").arg("-C").arg(pack).args(args).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
-    };
-    let commit = git(&["rev-parse", "HEAD"])?;
-    let changed = !git(&["status", "--porcelain", "--", "."])?.is_empty();
-    Some(format!("commit {commit}{}", if changed { "+" } else { "" }))
 }
 
 #[cfg(test)]

@@ -68,7 +68,7 @@ pub fn compare(expected: &ExpectedTurn, lang: &str, answer: &str, outcome: &Turn
 }
 
 /// True where an answer's prose is in the expected alphabet (code, links and paths aside).
-fn in_language(answer: &str, lang: &str) -> bool {
+pub fn in_language(answer: &str, lang: &str) -> bool {
     let prose: String = answer.split("```").step_by(2).collect();
     let words = prose.split_whitespace().filter(|w| !w.contains(['/', '.', '`', '@', '_']));
     let (mut cyrillic, mut latin) = (0usize, 0usize);

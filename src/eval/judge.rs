@@ -3,8 +3,15 @@
 
 use std::collections::HashSet;
 
-use crate::kb::pack::{Company, Pack};
+use crate::kb::detect_lang;
+use crate::kb::pack::{Company, Pack, Tone};
 use crate::support::phrases;
+
+/// Generated answers may have this many sentences where the pack says nothing.
+const MAX_SENTENCES: usize = 6;
+/// Russian words that say "ты" to a customer.
+const FAMILIAR: [&str; 12] =
+    ["ты", "тебя", "тебе", "тобой", "твой", "твоя", "твоё", "твое", "твои", "твоего", "твоей", "твоих"];
 
 /// Everything that the pack says, ready to be looked up.
 pub struct Judge {
@@ -14,6 +21,8 @@ pub struct Judge {
     raw: Vec<String>,
     dir: std::path::PathBuf,
     public_url: String,
+    tone: Tone,
+    languages: Vec<String>,
 }
 
 /// What the judge found in one answer.
@@ -48,7 +57,43 @@ impl Judge {
         raw.push(fixed_sentences(&pack.company));
         let text = raw.join("\n").to_lowercase();
         let words = text.split(|c: char| !c.is_alphanumeric()).filter(|w| !w.is_empty()).map(str::to_string).collect();
-        Self { text, words, raw, dir: pack.dir.clone(), public_url: public_url.trim_end_matches('/').to_string() }
+        Self {
+            text,
+            words,
+            raw,
+            dir: pack.dir.clone(),
+            public_url: public_url.trim_end_matches('/').to_string(),
+            tone: pack.company.tone.clone(),
+            languages: pack.company.languages.clone(),
+        }
+    }
+
+    /// The language of a text, among the company's.
+    pub fn language(&self, text: &str) -> String {
+        detect_lang(text, &self.languages)
+    }
+
+    /// Words out of tone: what the pack bans, "ты" where it says "вы", emoji, and a generated answer (`kind`) that is
+    /// too long. Code is no prose.
+    pub fn tone(&self, answer: &str, kind: &str) -> Vec<String> {
+        let prose: String = answer.split("```").step_by(2).collect::<Vec<_>>().join("\n");
+        let lowered = prose.to_lowercase();
+        let banned = self.tone.banned.iter().filter(|b| !b.trim().is_empty() && lowered.contains(&b.to_lowercase()));
+        let mut faults: Vec<String> = banned.map(|b| format!("the banned {b:?}")).collect();
+        if self.tone.address == "formal" {
+            let words = lowered.split(|c: char| !c.is_alphanumeric());
+            faults.extend(words.filter(|w| FAMILIAR.contains(w)).take(1).map(|w| format!("too familiar: {w:?}")));
+        }
+        if let Some(emoji) = prose.chars().find(|c| matches!(*c, '\u{1f300}'..='\u{1faff}' | '\u{2600}'..='\u{26ff}')) {
+            faults.push(format!("the emoji {emoji}"));
+        }
+        let most = if self.tone.max_sentences == 0 { MAX_SENTENCES } else { self.tone.max_sentences };
+        let sentences = prose.split_inclusive(['.', '!', '?', '\n']).filter(|s| s.chars().any(char::is_alphabetic));
+        let sentences = sentences.count();
+        if kind == "grounded" && sentences > most {
+            faults.push(format!("{sentences} sentences; the pack allows {most}"));
+        }
+        faults
     }
 
     /// Looks for numbers, addresses and names that the pack does not have, and compares code byte by byte.
@@ -204,6 +249,21 @@ mod tests {
             ..Default::default()
         };
         Judge::of(&pack, "http://h:1")
+    }
+
+    #[test]
+    fn banned_familiar_and_overlong_words_are_out_of_tone_and_code_is_not() {
+        let mut judge = judge();
+        judge.tone = Tone {
+            address: "formal".into(),
+            banned: vec!["just an AI".into()],
+            max_sentences: 2,
+            ..Default::default()
+        };
+        assert_eq!(judge.tone("Sorry, I am JUST an ai.", "verbatim").len(), 1);
+        assert_eq!(judge.tone("Открой свой кабинет, тебе туда 🙂", "verbatim").len(), 2);
+        assert_eq!(judge.tone("One. Two. Three.", "grounded").len(), 1);
+        assert!(judge.tone("One. Two. Three.\n```\n// just an AI\n```", "quoted").is_empty());
     }
 
     #[test]

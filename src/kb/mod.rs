@@ -81,11 +81,24 @@ pub struct Chunk {
     pub assets: Vec<Asset>,
     /// ISO 639-1.
     pub lang: String,
-    /// Operator that alone may use it (instruction sections, examples).
+    /// Operator that alone may use it (what its instruction holds, examples).
     pub operator: Option<String>,
     /// For FAQ entries and sample answers: the question(s); `text` is then the answer.
     pub questions: Vec<String>,
     pub tags: Vec<String>,
+}
+
+impl Chunk {
+    /// The instruction that alone may use it: another version of the operator knows nothing of it.
+    pub fn of_instruction(&self) -> Option<&str> {
+        self.operator.as_ref().filter(|_| self.path.ends_with(".md")).map(|_| self.path.as_str())
+    }
+
+    /// True where an operator may use it with this instruction (its path).
+    pub fn serves(&self, operator: &str, instruction: &str) -> bool {
+        self.operator.as_deref().is_none_or(|own| own == operator)
+            && self.of_instruction().is_none_or(|path| path == instruction)
+    }
 }
 
 /// A chunk that a search found.

@@ -54,6 +54,41 @@ fn a_question_finds_its_answer_with_every_figure() {
 }
 
 #[test]
+fn facts_and_samples_of_an_instruction_are_found_by_its_own_version_alone() {
+    let place = Place::new();
+    let instruction = |colour: &str| {
+        format!(
+            "# Anna\nBe kind.\n# Facts\n## Colours\nBoxes are {colour}.\n# Manner\n## Short\nCustomer: may I paint a box\nGood: Paint it {colour}.\n"
+        )
+    };
+    write(
+        place.pack.path(),
+        &[
+            ("operators/anna/v1.md", &instruction("red")),
+            ("operators/anna/v2.md", &instruction("blue")),
+            (
+                "operators/anna/operator.toml",
+                "role = \"x\"\ndefault = true\nactive_version = \"v1\"\n[shares]\nv1 = 0.5\nv2 = 0.5\n",
+            ),
+        ],
+    );
+    let (knowledge, _) = place.open();
+    let snapshot = knowledge.snapshot();
+    let found = |words: &str, operator: Option<&str>, version: Option<&str>| -> String {
+        let kinds = [SourceKind::Article, SourceKind::Example];
+        let wanted = SearchQuery { version, kinds: &kinds, ..query(words, operator) };
+        snapshot.search(&wanted).unwrap().iter().map(|p| format!("{} ", p.chunk.text)).collect()
+    };
+    for words in ["what colours have boxes?", "may I paint a box"] {
+        let (first, second) = (found(words, Some("anna"), Some("v1")), found(words, Some("anna"), Some("v2")));
+        assert!(first.contains("red") && !first.contains("blue"), "{first}");
+        assert!(second.contains("blue") && !second.contains("red"), "{second}");
+        let nobody = found(words, None, None);
+        assert!(!nobody.contains("red") && !nobody.contains("blue"), "{nobody}");
+    }
+}
+
+#[test]
 fn russian_questions_are_found_by_their_stems_without_vectors() {
     let place = Place::new();
     let (knowledge, _) = place.open();

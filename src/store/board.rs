@@ -55,6 +55,8 @@ pub struct BoardItem {
     /// Of the last handoff, JSON.
     pub tags: Option<String>,
     pub handoff_reason: Option<String>,
+    /// Its kind: `wants_person`, `anger`, ...
+    pub handoff_kind: Option<String>,
 }
 
 impl BoardItem {
@@ -73,7 +75,7 @@ impl Store {
     pub async fn board(&self, query: &BoardQuery) -> Result<Vec<BoardItem>, StoreError> {
         let mut sql = QueryBuilder::new("SELECT ");
         sql.push(PRESENT).push(
-            ", h.tags AS tags, h.reason AS handoff_reason FROM desk d LEFT JOIN staff s ON s.id = d.staff_id
+            ", h.tags AS tags, h.reason AS handoff_reason, h.kind AS handoff_kind FROM desk d LEFT JOIN staff s ON s.id = d.staff_id
                LEFT JOIN handoffs h ON h.id = d.handoff_id WHERE d.superseded = 0",
         );
         match query.view {

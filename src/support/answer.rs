@@ -7,7 +7,7 @@ use super::fragment;
 use super::lexicon::Lexicon;
 use super::retrieve::Query;
 use super::{sound, text};
-use crate::kb::Chunk;
+use crate::kb::{Chunk, SourceKind};
 
 /// How a turn is answered.
 #[derive(Debug, Clone)]
@@ -39,6 +39,8 @@ pub const NEAR: f32 = 0.42;
 /// The same for a find that stands out from all others by this much.
 const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
+/// By so much a sample answer must be nearer than an entry or a page.
+const SAMPLE: f32 = 0.1;
 /// Fit from which an image is shown to whoever asks for one.
 const PICTURE: f32 = 0.25;
 /// Fits closer than this are equal.
@@ -74,8 +76,10 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         return Mode::Verbatim { candidate: first.clone(), confidence: first.fit };
     }
     if let Some(first) = article.filter(|c| c.fit >= GROUND && c.fit >= fit_of(faq) - 0.05) {
-        let steps = !first.chunk.assets.is_empty() || is_list(&first.chunk.text);
-        if can_write && !steps && query.strangers.is_empty() {
+        // Steps are not torn apart, and an instruction's facts are told as they were written for customers.
+        let as_it_stands =
+            !first.chunk.assets.is_empty() || is_list(&first.chunk.text) || first.chunk.of_instruction().is_some();
+        if can_write && !as_it_stands && query.strangers.is_empty() {
             let mut candidates: Vec<Candidate> =
                 findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
             candidates.sort_by(|a, b| b.fit.total_cmp(&a.fit));
@@ -88,7 +92,10 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     if let Some((_, fit)) = place.filter(|(_, fit)| *fit >= 0.85 && *fit > fit_of(faq) + 0.1) {
         return Mode::AppMap { places: vec![findings.places[0].0], confidence: fit };
     }
-    let nearest = [faq, article].into_iter().flatten().max_by(|a, b| a.fit.total_cmp(&b.fit));
+    // A sample shows how one question is answered; near another, what is knowledge comes first.
+    let weight = |c: &Candidate| if c.chunk.kind == SourceKind::Example { c.fit - SAMPLE } else { c.fit };
+    let entry = findings.questions.iter().max_by(|a, b| weight(a).total_cmp(&weight(b)));
+    let nearest = [entry, article].into_iter().flatten().max_by(|a, b| a.fit.total_cmp(&b.fit));
     // What the pack does not know by name is pointed near only where the rest fits well.
     let least = if !query.strangers.is_empty() {
         QUOTE - 0.04

@@ -7,7 +7,7 @@ use super::handoff::{self, Decision};
 use super::phrases::phrase;
 use super::retrieve::{self, Query};
 use super::route::WRONG_COMPANY;
-use super::turn::{Draft, Plan, Planner, search, vectors};
+use super::turn::{Draft, Plan, Planner, Served, search, vectors};
 use super::{Action, Source, SupportError, TurnOutcome, Verdict, text, wish};
 use crate::kb::SourceKind;
 use crate::llm::Usage;
@@ -66,6 +66,10 @@ impl Planner<'_> {
         self.answer(query, findings)
     }
 
+    fn served(&self) -> Served<'_> {
+        Served { operator: self.operator, version: &self.version }
+    }
+
     /// The verdict that refuses the message, if any. A wish for a person is never gibberish or spam.
     fn refused(&self) -> Option<Verdict> {
         let wish = self.wish.is_wish();
@@ -89,7 +93,7 @@ impl Planner<'_> {
 
     /// Whoever meant another company gets that operator's fitting sample answer, else the pack's reply.
     fn wrong_company(mut self, query: Query) -> Result<Plan, SupportError> {
-        let (_, findings) = search(&query, None, self.operator, self.tools)?;
+        let (_, findings) = search(&query, None, self.served(), self.tools)?;
         let own = |c: &&Candidate| c.chunk.kind == SourceKind::Example && c.fit >= answer::VERBATIM;
         let reason = self
             .trace
@@ -126,7 +130,7 @@ impl Planner<'_> {
             let asked = Conversation { message: subject, lang: lang.clone(), ..Conversation::default() };
             let query = retrieve::query(&asked, &self.tools.learned.lexicon, &self.pack.company);
             let vector = vectors(&query, &asked.message, self.tools.embedder)?.into_iter().next();
-            let (_, findings) = search(&query, vector.as_ref(), self.operator, self.tools)?;
+            let (_, findings) = search(&query, vector.as_ref(), self.served(), self.tools)?;
             let faq = findings.questions.iter().find(|c| c.fit >= answer::NEAR && c.chunk.kind == SourceKind::Faq);
             if let Some(found) = faq.or(findings.articles.iter().find(|c| c.fit >= answer::QUOTE)) {
                 hint = phrase(&self.pack.company, "person_hint", &lang, &[("topic", &found.chunk.title)]);

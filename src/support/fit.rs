@@ -118,8 +118,8 @@ const MISSING: f32 = 0.15;
 const MISSING_WITH_VECTOR: f32 = 0.1;
 
 /// Fits of what a search found, and of all FAQ questions and pages by their words.
-pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str) -> Findings {
-    let mine = |c: &Chunk| c.lang == query.lang && c.operator.as_deref().is_none_or(|o| o == operator);
+pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str, instruction: &str) -> Findings {
+    let mine = |c: &Chunk| c.lang == query.lang && c.serves(operator, instruction);
     let found = |id: &str| passages.iter().find(|p| p.chunk.id == id);
     let by_vector = passages.iter().any(|p| p.cosine.is_some());
     let likeness = |cosine: Option<f32>| {

@@ -319,7 +319,7 @@ mod tests {
     fn best(message: &str, lang: &str) -> (String, f32) {
         let lexicon = lexicon();
         let query = query(&asking(message, lang), &lexicon, &Company::default());
-        let found = findings(&query, &[], &lexicon, "igor");
+        let found = findings(&query, &[], &lexicon, "igor", "");
         found.questions.first().map_or((String::new(), 0.0), |c| (c.chunk.id.clone(), c.fit))
     }
 
@@ -339,7 +339,7 @@ mod tests {
         assert!(id == "and" && fit > 0.7);
         let lexicon = lexicon();
         let q = query(&asking("install the widget on android", "en"), &lexicon, &Company::default());
-        let found = findings(&q, &[], &lexicon, "igor");
+        let found = findings(&q, &[], &lexicon, "igor", "");
         let ios = found.questions.iter().find(|c| c.chunk.id == "ios").map_or(0.0, |c| c.fit);
         assert!(ios < 0.45, "{ios}");
     }
@@ -360,7 +360,7 @@ mod tests {
         conversation.earlier.push((earlier.into(), "As the page says.".into()));
         let company = Company::default();
         let find = |q: Query| {
-            let found = findings(&q, &[], &lexicon, "igor");
+            let found = findings(&q, &[], &lexicon, "igor", "");
             (q, found)
         };
         let joined = find(query(&conversation, &lexicon, &company));

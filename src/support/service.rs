@@ -75,6 +75,32 @@ impl Support {
         })
     }
 
+    /// The same over other knowledge, to try it beside this: the entrance filters are learnt anew only where their rows
+    /// differ. Blocking.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn over(&self, knowledge: Knowledge) -> Result<Self, SupportError> {
+        let inner = &self.inner;
+        let mut learned = inner.learned.read().with_filters_of(knowledge.snapshot());
+        if learned.filters_are_old() {
+            learned = Learned::all(knowledge.snapshot(), &inner.embedder)?;
+        }
+        Ok(Self {
+            inner: Arc::new(Inner {
+                settings: inner.settings.clone(),
+                chat: inner.chat.clone(),
+                chat_languages: inner.chat_languages.clone(),
+                embedder: inner.embedder.clone(),
+                knowledge,
+                core_share: inner.core_share,
+                learned: RwLock::new(Arc::new(learned)),
+                learning: tokio::sync::Mutex::default(),
+                state_dir: Mutex::new(None),
+            }),
+        })
+    }
+
     /// Computes or restores every operator's pinned core. Call at start; after that [`Self::follow_changes`] does it.
     ///
     /// Returns for each core its name (`igor/v1`), its tokens and the time taken.

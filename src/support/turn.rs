@@ -63,6 +63,13 @@ pub(super) struct Writing {
     pub fallback: Box<Draft>,
 }
 
+/// Who serves, by which version of the instruction: what a search may find.
+#[derive(Clone, Copy)]
+pub(super) struct Served<'a> {
+    pub operator: &'a Operator,
+    pub version: &'a str,
+}
+
 /// A turn on its way.
 pub(super) struct Planner<'a> {
     pub request: &'a TurnRequest,
@@ -103,14 +110,16 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
     clock.lap("read");
 
     let operator = route(request, pack, &conversation, false)?.0;
+    let version = route::version(operator, &request.group_id, version_before(&conversation.state, operator));
+    let served = Served { operator, version: &version };
     let mut query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
     let vectors = vectors(&query, &conversation.message, tools.embedder)?;
     clock.lap("embed");
-    let (mut passages, mut findings) = search(&query, vectors.first(), operator, tools)?;
+    let (mut passages, mut findings) = search(&query, vectors.first(), served, tools)?;
     if query.follows_up
         && let Some(alone) = retrieve::alone(&conversation, &tools.learned.lexicon, &pack.company)
     {
-        let (own, found) = search(&alone, vectors.last(), operator, tools)?;
+        let (own, found) = search(&alone, vectors.last(), served, tools)?;
         (query, findings) = retrieve::better((query, findings), (alone, found));
         if !query.follows_up {
             passages = own;
@@ -120,7 +129,7 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
         let asked = Conversation { message: part, lang: conversation.lang.clone(), ..Conversation::default() };
         let query = retrieve::query(&asked, &tools.learned.lexicon, &pack.company);
         let vector = self::vectors(&query, &asked.message, tools.embedder)?.into_iter().next();
-        findings.merge(search(&query, vector.as_ref(), operator, tools)?.1);
+        findings.merge(search(&query, vector.as_ref(), served, tools)?.1);
     }
     clock.lap("search");
 
@@ -187,7 +196,8 @@ pub(super) fn find(message: &str, tools: &Tools<'_>) -> Result<Vec<Found>, Suppo
     };
     let query = retrieve::query(&conversation, &tools.learned.lexicon, &pack.company);
     let vectors = vectors(&query, &conversation.message, tools.embedder)?;
-    let (_, findings) = search(&query, vectors.first(), operator, tools)?;
+    let served = Served { operator, version: &operator.active_version };
+    let (_, findings) = search(&query, vectors.first(), served, tools)?;
     let of_chunk = |c: &Candidate| Found {
         id: c.chunk.id.clone(),
         kind: c.chunk.kind,
@@ -283,9 +293,10 @@ pub(super) fn vectors(query: &Query, message: &str, embedder: &Embedder) -> Resu
 pub(super) fn search(
     query: &Query,
     vector: Option<&Vec<f32>>,
-    operator: &Operator,
+    served: Served<'_>,
     tools: &Tools<'_>,
 ) -> Result<(Vec<Passage>, Findings), SupportError> {
+    let Served { operator, version } = served;
     let kinds = [SourceKind::Article, SourceKind::Faq, SourceKind::Example, SourceKind::AppMap];
     let wanted = SearchQuery {
         text: &query.text,
@@ -293,13 +304,14 @@ pub(super) fn search(
         operator: Some(&operator.name),
         kinds: &kinds,
         limit: SEARCHED,
-        version: None,
+        version: Some(version),
         vector: vector.map(|v| v.as_slice()),
     };
     let found = tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
     let usable = |p: Passage| tools.learned.quarantine.released(&p.chunk).map(|chunk| Passage { chunk, ..p });
     let passages: Vec<Passage> = found.into_iter().filter_map(usable).collect();
-    let findings = fit::findings(query, &passages, &tools.learned.lexicon, &operator.name);
+    let instruction = format!("operators/{}/{version}.md", operator.name);
+    let findings = fit::findings(query, &passages, &tools.learned.lexicon, &operator.name, &instruction);
     Ok((passages, findings))
 }
 

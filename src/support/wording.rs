@@ -148,10 +148,11 @@ impl Planner<'_> {
         let url = &self.request.public_url;
         let faq = self.pack.faq.iter().find(|f| f.path == chunk.path && f.line == chunk.line);
         let example = || {
-            self.operator
-                .examples
-                .iter()
-                .find(|e| chunk.kind == SourceKind::Example && chunk.questions.contains(&e.question))
+            self.operator.examples.iter().find(|e| {
+                chunk.kind == SourceKind::Example
+                    && chunk.of_instruction().is_none()
+                    && chunk.questions.contains(&e.question)
+            })
         };
         match (faq, example()) {
             (Some(faq), _) => absolute_targets(faq.answer.trim(), url),

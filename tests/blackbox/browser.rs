@@ -18,6 +18,14 @@ fn a_whole_day_at_the_desk_goes_as_it_should() {
 }
 
 #[test]
+fn the_desk_is_worked_by_keys_alone_and_its_doors_are_shut() {
+    let Some(python) = python() else { return };
+    let server = Server::spawn_with("kb", SETTINGS);
+    let link = join_link(&server);
+    run(&python, "house.py", &[&server.base, &link]);
+}
+
+#[test]
 fn no_string_of_a_stranger_ever_runs_as_a_script() {
     let Some(python) = python() else { return };
     let server = Server::spawn_with("tests/packs/mini", SETTINGS);

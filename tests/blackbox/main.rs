@@ -30,4 +30,5 @@ mod raw_chat;
 mod server;
 mod streaming;
 mod support_chat;
+mod versions;
 mod widget;

@@ -12,6 +12,7 @@ import sys
 import time
 
 from browser import User, check, chromium, run, say
+from pages import look_at_all
 
 CODE = '<script src="https://cdn.lumichat.example/w/v3.js" data-key="LC-XXXXXXXX" async></script>'
 UNKNOWN = "Does Lumichat work together with the Pipedrive CRM?"
@@ -100,7 +101,12 @@ def main():
         operator.page.wait_for_function("() => document.querySelectorAll('.said-person').length >= 2")
         customer.context.set_offline(False)
         chat.wait_for_function("() => [...document.querySelectorAll('.say-person')].filter((say) => say.textContent.includes('Settings, Widget')).length === 1")
+        # A menu that she has opened stays open, whatever comes in meanwhile.
         operator.page.click(".menu summary")
+        chat.fill("#text", "Found it, thank you!")
+        chat.press("#text", "Enter")
+        operator.page.wait_for_function("() => [...document.querySelectorAll('.said-customer')].some((said) => said.textContent.includes('Found it'))")
+        check(operator.page.locator(".menu[open]").count() == 1, "an open menu stays open when a message comes")
         operator.page.click(".menu-list button >> nth=0")
         chat.wait_for_function("() => document.body.dataset.owner === 'closed'")
 
@@ -169,6 +175,8 @@ def main():
         lead.shot("figures")
         for user, name in [(lead, "lead"), (operator, "operator"), (customer, "customer"), (second, "second customer"), (third, "third customer")]:
             user.harmless(name)
+        # What came of the day, on every page, as people see it.
+        look_at_all(browser, base, "maria", shots)
         print(f"a day at the desk: the handoff was there after {late} ms, the reply after {seen - sent:.0f} ms, {customers} conversations counted")
 
 

@@ -98,6 +98,7 @@ fn item_json(item: &BoardItem) -> Value {
     let mut value = present_json(&item.present);
     value["tags"] = tags(item.tags.as_deref());
     value["handoff_reason"] = json!(item.handoff_reason);
+    value["handoff_kind"] = json!(item.handoff_kind);
     value
 }
 

@@ -17,7 +17,7 @@ function isMine(item) {
 /** Opens a conversation in `pane`. `back()` closes it on small screens, `changed()` says that the list is old. */
 export function openConversation(pane, id, { back, changed }) {
   const path = `/conversations/${encodeURIComponent(id)}`;
-  let item = null, writing = "reply", gone = false, busy = false, atEnd = true, replyId = newId();
+  let item = null, writing = "reply", gone = false, busy = false, atEnd = true, replyId = newId(), headSays = "";
   const head = el("header", { class: "talk-head" });
   const thread = el("div", { class: "thread", role: "log", "aria-live": "polite", "aria-label": t("facts"), tabindex: "0" });
   const side = el("aside", { class: "side", "aria-label": t("handedOver") });
@@ -53,10 +53,16 @@ export function openConversation(pane, id, { back, changed }) {
 
   function drawHead() {
     const mine = isMine(item);
-    const status = item.owner === "waiting" ? waitingChip(item.waiting_since_ms ?? item.updated_ms)
+    // Drawn again only when it says something else: a menu that is open, or a button with the focus, outlives a new message.
+    const since = item.owner === "waiting" ? item.waiting_since_ms ?? item.updated_ms : null;
+    const says = JSON.stringify([mine, item.owner, item.person, since, item.closed_as, nameOf(item), item.channel]);
+    if (says === headSays) return;
+    headSays = says;
+    const menuOpen = head.querySelector(".menu")?.open ?? false;
+    const status = item.owner === "waiting" ? waitingChip(since)
       : el("span", { class: `chip owner-${item.owner}` }, mine ? t("withYou") : item.owner === "person" ? t("withWhom", { name: item.person?.name ?? "" })
         : item.owner === "closed" && item.closed_as ? t("closedAs", { how: term("close", item.closed_as) }) : t(`owner_${item.owner}`));
-    const close = el("details", { class: "menu" }, el("summary", { class: "button" }, t("closeAs")),
+    const close = el("details", { class: "menu", open: menuOpen }, el("summary", { class: "button" }, t("closeAs")),
       el("div", { class: "menu-list", role: "menu" }, ["solved", "unsolved", "spam"].map((as) => el("button", { type: "button", role: "menuitem", onclick: () => { close.open = false; change("close", { as }); } }, t(`close_${as}`)))));
     const takeable = item.owner !== "person" || (!mine && desk.me.role === "lead");
     head.replaceChildren(

@@ -17,7 +17,9 @@ function kept(name) {
 }
 
 export function speak(lang = kept("lang") ?? (navigator.language.startsWith("ru") ? "ru" : "en")) {
-  desk.say = speaker({ en: EN, ru: RU }, lang);
+  // Dates and numbers as the browser's own kind of that language has them: en-GB and en-US differ.
+  const own = navigator.language.startsWith(`${lang}-`) ? navigator.language : lang;
+  desk.say = speaker({ en: EN, ru: RU }, lang, own);
   document.documentElement.lang = lang;
   try { localStorage.setItem("lang", lang); } catch { /* a browser without storage forgets the choice */ }
 }

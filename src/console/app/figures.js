@@ -41,16 +41,16 @@ export function showFigures(place) {
     const mine = ++asked;
     for (const button of presets.children) button.classList.toggle("chosen", to.value === isoDay(Date.now()) && from.value === isoDay(Date.now() - (button.dataset.days - 1) * DAY));
     csv.href = `/console/api/figures.csv${query({ ...filter(), by: "day" })}`;
-    const got = await attempt(() => Promise.all(["day", "operator", "version"].map((by) => get(`/figures${query({ ...filter(), by })}`))));
+    const got = await attempt(() => Promise.all(["day", "operator", "version", "channel"].map((by) => get(`/figures${query({ ...filter(), by })}`))));
     if (!got || gone || mine !== asked) return;
-    const [byDay, byOperator, byVersion] = got;
+    const [byDay, byOperator, byVersion, byChannel] = got;
     offer(operator, byOperator.rows.map((row) => row.key));
     // A row is named operator/version; the filter asks for the version alone.
     offer(version, byVersion.rows.map((row) => row.key.split("/").pop()));
     offer(channel, byDay.channels ?? []);
     channel.hidden = channel.options.length < 2;
     if (!byDay.total?.conversations) { body.replaceChildren(el("div", { class: "nothing tall" }, icon("figures", 34), el("strong", {}, t("noFigures")))); return; }
-    body.replaceChildren(tiles(byDay.total), plots(byDay, filter()), breakdowns(byDay.total), table(t("byOperator"), byOperator.rows), table(t("byVersion"), byVersion.rows), versions);
+    body.replaceChildren(tiles(byDay.total), plots(byDay, filter()), breakdowns(byDay.total), table(t("byOperator"), byOperator.rows), table(t("byVersion"), byVersion.rows), byChannel.rows.length > 1 ? table(t("byChannel"), byChannel.rows) : el("span"), versions);
   }
 
   for (const field of [from, to, operator, version, channel]) field.addEventListener("change", load);

@@ -15,18 +15,19 @@ function tried(list) {
 /** The nodes of the side panel. */
 export function aside(item) {
   const { handoff } = item;
-  const tags = handoff?.tags?.length ? handoff.tags : item.tags ?? [];
+  // The reason and the language stand beside them already.
+  const tags = (handoff?.tags ?? item.tags ?? []).filter((tag) => tag !== handoff?.kind && tag !== item.language);
   return [
     handoff ? el("details", { class: "card handed", open: matchMedia("(min-width: 760px)").matches },
       el("summary", {}, el("span", {}, t("handedOver"), el("b", { class: "reason" }, term("reason", handoff.kind ?? handoff.reason))), el("span", { class: "faint" }, handoff.since_ms ? desk.say.when(handoff.since_ms) : "")),
       handoff.kind && handoff.reason !== handoff.kind ? el("p", { class: "soft small" }, handoff.reason) : null,
       handoff.summary ? el("p", { class: "handoff-summary" }, handoff.summary) : null,
-      facts([[t("queue"), handoff.queue], [t("mood"), term("mood", handoff.mood)]]),
-      tags.length ? el("div", { class: "chips" }, tags.map((tag) => el("span", { class: "chip" }, tag))) : null,
+      facts([[t("queue"), handoff.queue], [t("language"), desk.say.language(item.language)], [t("mood"), term("mood", handoff.mood)]]),
+      tags.length ? el("div", { class: "chips" }, tags.map((tag) => el("span", { class: "chip" }, term("reason", tag)))) : null,
       el("h3", {}, t("tried")), tried(handoff.tried)) : null,
     el("details", { class: "card", open: matchMedia("(min-width: 1200px)").matches }, el("summary", {}, t("details")),
       facts([[t("operator"), item.operator ? `${item.operator}${item.operator_version ? ` · ${item.operator_version}` : ""}` : null], [t("team"), item.team], [t("channel"), item.channel],
-        [t("language"), item.language], [t("mood"), handoff ? null : term("mood", item.mood)], [t("started"), desk.say.full(item.started_ms)], ["ID", el("code", {}, item.id)]]),
+        [t("language"), handoff ? null : desk.say.language(item.language)], [t("mood"), handoff ? null : term("mood", item.mood)], [t("started"), desk.say.full(item.started_ms)], ["ID", el("code", {}, item.id)]]),
       item.events?.length ? el("h3", {}, t("history")) : null,
       item.events?.length ? el("ol", { class: "events" }, item.events.map((event) => el("li", {}, el("time", {}, desk.say.clock(event.at_ms)), el("span", {}, desk.say.has(`event_${event.kind}`) ? `${t(`event_${event.kind}`)}${event.by ? `: ${event.by}` : ""}` : event.text || event.kind)))) : null),
   ].filter(Boolean);

@@ -5,6 +5,7 @@ import { showHtml } from "./safe-html.js";
 import { get, query, remove } from "./api.js";
 import { attempt, desk, notice, t } from "./desk.js";
 import { keys } from "./keys.js";
+import { plain } from "./inbox.js";
 import { editor } from "./editor.js";
 import { showSuggestions } from "./suggestions.js";
 
@@ -27,7 +28,7 @@ export function showKnowledge(place, at) {
   function row(item) {
     return el("li", {}, el("a", { href: `/console/knowledge/${kind}/${encodeURIComponent(item.id)}`, "data-id": item.id, class: item.id === id ? "chosen" : "", "aria-current": item.id === id ? "true" : null },
       el("span", { class: "line" }, el("strong", {}, item.title), el("span", { class: "faint" }, item.lang)),
-      el("span", { class: "last" }, item.snippet ?? ""),
+      el("span", { class: "last" }, plain(item.snippet)),
       el("span", { class: "chips" }, el("span", { class: `chip kind-${item.kind}` }, t(`kind_${item.kind}`)), el("span", { class: "faint" }, item.path))));
   }
 
@@ -74,7 +75,7 @@ export function showKnowledge(place, at) {
       el("div", { class: "talk-name" }, el("span", { class: `chip kind-${item.kind}` }, t(`kind_${item.kind}`)), el("span", { class: "faint" }, `${item.path} · ${item.lang}`)),
       el("div", { class: "row" }, item.editable ? el("button", { type: "button", class: "button", onclick: () => write(item) }, t("editItem")) : null,
         item.editable && item.kind === "desk" ? el("button", { type: "button", class: "button bad", onclick: () => drop(item) }, t("deleteItem")) : null)),
-    el("div", { class: "scroll sheet-body" }, el("article", { class: "article" }, el("h1", {}, item.title), body,
+    el("div", { class: "scroll sheet-body" }, el("article", { class: "article" }, el("h2", { class: "article-title" }, item.title), body,
       item.editable ? null : el("p", { class: "soft small" }, t("readOnly")))));
     pane.scrollTop = 0;
   }

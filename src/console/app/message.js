@@ -45,7 +45,7 @@ function outcome(turn, text, changed) {
     turn.kind ? el("span", { class: "faint" }, turn.kind.replaceAll("_", " ")) : null,
     turn.confidence != null ? el("span", { class: "faint", title: t("confidence") }, desk.say.percent(turn.confidence)) : null,
     el("span", { class: "faint grow", title: times }, turn.total_ms != null ? desk.say.quick(turn.total_ms, desk.say.span) : ""),
-    copyButton(() => text, { copy: t("copy"), copied: t("copied") }, "plain"), mark));
+    el("span", { class: "row acts" }, copyButton(() => text, { copy: t("copy"), copied: t("copied") }, "plain"), mark)));
   if (turn.mark?.wrong) {
     place.append(el("div", { class: "marked" }, el("strong", {}, t("markedWrong", { name: turn.mark.by ?? "" })),
       turn.mark.right ? el("p", {}, el("em", {}, t("right")), turn.mark.right) : null));

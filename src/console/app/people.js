@@ -11,7 +11,7 @@ export function showPeople(place) {
   let gone = false;
   const rows = el("tbody", {});
   const role = (value) => el("select", { "aria-label": t("role") }, ["operator", "lead"].map((name) => el("option", { value: name, selected: name === value }, t(`role_${name}`))));
-  const fresh = { name: el("input", { required: true, maxlength: 60 }), role: role("operator"), teams: el("input", { maxlength: 200 }) };
+  const fresh = { name: el("input", { required: true, maxlength: 60 }), role: role("operator"), teams: el("input", { maxlength: 200, placeholder: t("allTeams") }) };
   const link = el("div", { class: "invited", hidden: true, role: "status" });
   const form = el("form", { class: "stack", onsubmit: async (event) => {
     event.preventDefault();
@@ -23,7 +23,7 @@ export function showPeople(place) {
     fresh.name.value = "";
     load();
   } }, el("h2", {}, t("invite")), el("p", { class: "soft" }, t("inviteText")),
-  el("div", { class: "row top" }, el("label", { class: "grow" }, t("name"), fresh.name), el("label", {}, t("role"), fresh.role), el("label", {}, t("teams"), fresh.teams, el("small", {}, t("teamsHint")))),
+  el("div", { class: "row top" }, el("label", { class: "grow" }, t("theirName"), fresh.name), el("label", {}, t("role"), fresh.role), el("label", {}, t("teams"), fresh.teams, el("small", {}, t("teamsHint")))),
   el("div", { class: "row end" }, el("button", { class: "button main" }, t("makeLink"))), link);
 
   function row(person) {
@@ -32,7 +32,7 @@ export function showPeople(place) {
     const roles = role(person.role);
     roles.disabled = isMe;
     roles.addEventListener("change", () => change({ role: roles.value }));
-    const teams = el("input", { value: (person.teams ?? []).join(", "), "aria-label": t("teams") });
+    const teams = el("input", { value: (person.teams ?? []).join(", "), placeholder: t("allTeams"), "aria-label": t("teams") });
     teams.addEventListener("change", () => change({ teams: list(teams.value) }));
     const active = el("input", { type: "checkbox", role: "switch", checked: person.active, disabled: isMe });
     active.addEventListener("change", () => change({ active: active.checked }));
@@ -46,7 +46,7 @@ export function showPeople(place) {
   }
 
   place.append(el("div", { class: "scroll" }, el("div", { class: "people" },
-    el("section", { class: "card wide-table" }, el("table", {}, el("thead", {}, el("tr", {}, ["people", "role", "teams", "active"].map((word) => el("th", { scope: "col" }, t(word))))), rows)),
+    el("section", { class: "card wide-table" }, el("table", {}, el("thead", {}, el("tr", {}, ["person", "role", "teams", "active"].map((word) => el("th", { scope: "col" }, t(word))))), rows)),
     el("section", { class: "card" }, form), deliveries())));
   keys({});
   load();

@@ -32,7 +32,7 @@ export const EN = {
   reason_no_answer: "No answer found", reason_nothing_fits: "Nothing fits", reason_failures: "The bot failed repeatedly", reason_handoff: "Ended with a person", reason_marked_wrong: "Marked wrong",
   mood_calm: "Calm", mood_neutral: "Neutral", mood_angry: "Angry", mood_annoyed: "Annoyed", mood_happy: "Happy", mood_upset: "Upset",
 
-  event_taken: "Taken over", event_given_back: "Given back to the bot", event_closed: "Closed", event_handoff: "Handed over", event_replied: "Replied", event_reopened: "Opened again",
+  event_handed_off: "Handed over", event_taken: "Taken over", event_given_back: "Given back to the bot", event_closed: "Closed", event_handoff: "Handed over", event_replied: "Replied", event_reopened: "Opened again",
   event_solved: "The customer says: solved", event_returned: "The customer came back",
 
   askTitle: "Ask what a customer would ask", askText: "The same knowledge the bot answers from, with its sources. Nothing here is counted in the figures.",
@@ -52,10 +52,11 @@ export const EN = {
   handoffs: "Handed to people", handoffsHint: "of conversations with a real request", firstAnswer: "First word", p95: "95 %", fullAnswer: "Whole answer",
   personReply: "Person's first reply", turnsTile: "Messages until solved", mean: "mean", cost: "Cost per conversation", personCost: "a person: {cost}",
   conversations: "Conversations", realOnes: "{n} with a real request", byDay: "Resolution by day", byDayHint: "Share solved without a person; the whiskers are 95 % intervals",
-  volume: "Conversations by day", byReason: "Handoffs by reason", byFiltered: "Outside the count, by kind", byOperator: "By operator", byVersion: "By version",
+  volume: "Conversations by day", byReason: "Handoffs by reason", byFiltered: "Outside the count, by kind", byOperator: "By operator", byVersion: "By version", byChannel: "By channel",
   liveShares: "Live shares of versions", promotions: "Promotions", forced: "forced",
   noFigures: "No conversations in this time.", interval: "95 % interval {low} to {high}", other: "Rest", day: "Day", real: "Real",
 
+  person: "Name", theirName: "Name, as customers see it",
   invite: "Invite a colleague", inviteText: "Makes a link that works once. Send it to your colleague.", role: "Role", role_operator: "Operator", role_lead: "Lead", teams: "Teams",
   teamsHint: "Queues, separated by commas", makeLink: "Make link", linkReady: "Send this link; it works once.", deliveries: "Webhook deliveries", endpoint: "To", event: "Event", state: "State", attempts: "Attempts", delivery_waiting: "Will be tried again", delivery_delivered: "Delivered", delivery_given_up: "Given up",
   active: "Active", inactive: "Switched off", 

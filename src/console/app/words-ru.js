@@ -32,7 +32,7 @@ export const RU = {
   reason_no_answer: "Ответа не нашлось", reason_nothing_fits: "Ничего не подошло", reason_failures: "Бот не справился", reason_handoff: "Закончил человек", reason_marked_wrong: "Отмечен неверным",
   mood_calm: "Спокойное", mood_neutral: "Ровное", mood_angry: "Сердится", mood_annoyed: "Недоволен", mood_happy: "Доволен", mood_upset: "Расстроен",
 
-  event_taken: "Взял(а) себе", event_given_back: "Возвращён боту", event_closed: "Закрыт", event_handoff: "Передан людям", event_replied: "Ответил(а)", event_reopened: "Открыт снова",
+  event_handed_off: "Передано", event_taken: "Взял(а) себе", event_given_back: "Возвращён боту", event_closed: "Закрыт", event_handoff: "Передан людям", event_replied: "Ответил(а)", event_reopened: "Открыт снова",
   event_solved: "Клиент говорит: решено", event_returned: "Клиент вернулся",
 
   askTitle: "Спросите то, что спросил бы клиент", askText: "Те же знания, из которых отвечает бот, с источниками. В показатели это не входит.",
@@ -52,10 +52,11 @@ export const RU = {
   handoffs: "Передано людям", handoffsHint: "из настоящих обращений", firstAnswer: "Первое слово", p95: "95 %", fullAnswer: "Весь ответ",
   personReply: "Первый ответ человека", turnsTile: "Сообщений до решения", mean: "среднее", cost: "Цена разговора", personCost: "у человека: {cost}",
   conversations: "Разговоры", realOnes: "настоящих обращений: {n}", byDay: "Решено по дням", byDayHint: "Доля решённых без человека; усы: интервалы 95 %",
-  volume: "Разговоры по дням", byReason: "Передачи по причинам", byFiltered: "Вне счёта, по видам", byOperator: "По операторам", byVersion: "По версиям",
+  volume: "Разговоры по дням", byReason: "Передачи по причинам", byFiltered: "Вне счёта, по видам", byOperator: "По операторам", byVersion: "По версиям", byChannel: "По каналам",
   liveShares: "Доли версий в работе", promotions: "Повышения", forced: "принудительно",
   noFigures: "За это время разговоров не было.", interval: "интервал 95 %: от {low} до {high}", other: "Прочие", day: "День", real: "Настоящих",
 
+  person: "Имя", theirName: "Имя, как его видят клиенты",
   invite: "Пригласить коллегу", inviteText: "Создаёт ссылку на один раз. Отправьте её коллеге.", role: "Роль", role_operator: "Оператор", role_lead: "Руководитель", teams: "Команды",
   teamsHint: "Очереди через запятую", makeLink: "Создать ссылку", linkReady: "Отправьте эту ссылку; она действует один раз.", deliveries: "Отправка вебхуков", endpoint: "Куда", event: "Событие", state: "Состояние", attempts: "Попытки", delivery_waiting: "Будет повторена", delivery_delivered: "Доставлено", delivery_given_up: "Прекращено",
   active: "Работает", inactive: "Отключён", 

@@ -2,19 +2,19 @@
 
 /**
  * A speaker over dictionaries `{en: {…}, ru: {…}}`. Its `t(key, {name})` puts values in the place of `{name}`;
- * an entry that is an object of plural forms takes its form by `n`.
+ * an entry that is an object of plural forms takes its form by `n`. `locale`: how dates and numbers are written.
  */
-export function speaker(dictionaries, lang) {
+export function speaker(dictionaries, lang, locale = lang) {
   const words = dictionaries[lang] ?? dictionaries.en;
   const plural = new Intl.PluralRules(lang);
-  const number = new Intl.NumberFormat(lang, { maximumFractionDigits: 1 });
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
   const t = (key, values = {}) => {
     let text = words[key] ?? dictionaries.en[key] ?? key;
     if (typeof text === "object") text = text[plural.select(values.n ?? 0)] ?? text.other;
     return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number.format(values[name]) : values[name] ?? ""));
   };
   const has = (key) => words[key] !== undefined;
-  return { t, has, lang, words, ...times(lang, t), ...numbers(lang, number) };
+  return { t, has, lang, words, ...times(locale, t), ...numbers(lang, locale, number) };
 }
 
 function times(lang, t) {
@@ -41,10 +41,13 @@ function times(lang, t) {
   };
 }
 
-function numbers(lang, number) {
-  const percent = new Intl.NumberFormat(lang, { style: "percent", maximumFractionDigits: 1 });
+function numbers(lang, locale, number) {
+  const percent = new Intl.NumberFormat(locale, { style: "percent", maximumFractionDigits: 1 });
   const missing = (value) => value == null || Number.isNaN(value);
+  const languages = new Intl.DisplayNames(lang, { type: "language" });
   return {
+    /** A language by its code, as a word. */
+    language: (code) => { try { return code ? languages.of(code) : ""; } catch { return code; } },
     number: (value) => (missing(value) ? "–" : number.format(value)),
     percent: (value) => (missing(value) ? "–" : percent.format(value)),
     /** Milliseconds of an answer: 240 ms, 1.8 s, 3 min. */
@@ -52,7 +55,7 @@ function numbers(lang, number) {
     money: (value, currency) => {
       if (missing(value)) return "–";
       try {
-        return new Intl.NumberFormat(lang, { style: "currency", currency, maximumFractionDigits: value < 1 ? 4 : 2 }).format(value);
+        return new Intl.NumberFormat(locale, { style: "currency", currency, maximumFractionDigits: value < 1 ? 4 : 2 }).format(value);
       } catch {
         return `${number.format(value)} ${currency ?? ""}`.trim();
       }

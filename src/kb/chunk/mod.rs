@@ -26,7 +26,8 @@ pub(crate) fn chunks(pack: &Pack, chunk_chars: usize) -> Vec<Chunk> {
         for instruction in operator.versions.values().filter(|i| is_served(operator, &i.version)) {
             instruction_chunks(pack, operator, instruction, chunk_chars, &mut out);
         }
-        out.extend(operator.examples.iter().map(|example| example_chunk(pack, operator, example)));
+        let path = format!("operators/{}/examples.jsonl", operator.name);
+        out.extend(operator.examples.iter().map(|example| example_chunk(pack, operator, example, &path)));
     }
     make_ids_unique(&mut out);
     out
@@ -85,13 +86,19 @@ fn instruction_chunks(
     for section in &instruction.sections {
         let document = markdown::parse(&section.text, Flavour::Markdown);
         let slug = section.headings.iter().map(|h| slug(h)).collect::<Vec<_>>().join("/");
+        // Facts are a page like any other, that this version of the instruction alone has.
+        let (kind, title, headings) = match (section.is_facts, section.headings.as_slice()) {
+            (true, [.., own]) => (SourceKind::Article, own.clone(), Vec::new()),
+            (_, [first, own @ ..]) => (SourceKind::Instruction, first.clone(), own.to_vec()),
+            (_, []) => (SourceKind::Instruction, String::new(), Vec::new()),
+        };
         let base = Chunk {
             id: format!("{}#{slug}", instruction.path),
-            kind: SourceKind::Instruction,
+            kind,
             path: instruction.path.clone(),
             line: section.line,
-            title: section.headings.first().cloned().unwrap_or_default(),
-            headings: section.headings.iter().skip(1).cloned().collect(),
+            title,
+            headings,
             text: String::new(),
             assets: Vec::new(),
             lang: detect_lang(&format!("{} {}", section.headings.join(" "), section.text), &pack.company.languages),
@@ -102,6 +109,12 @@ fn instruction_chunks(
         let first = out.len();
         document_chunks(pack, &document, &base, chunk_chars, out);
         out[first..].iter_mut().for_each(|chunk| chunk.line += section.line);
+        for sample in &section.samples {
+            let lang = detect_lang(&format!("{} {}", sample.question, sample.answer), &pack.company.languages);
+            let sample = SampleAnswer { lang, ..sample.clone() };
+            let chunk = example_chunk(pack, operator, &sample, &instruction.path);
+            out.push(Chunk { line: section.line, ..chunk });
+        }
     }
 }
 
@@ -234,13 +247,12 @@ fn faq_chunk(pack: &Pack, entry: &FaqEntry) -> Chunk {
     }
 }
 
-fn example_chunk(pack: &Pack, operator: &Operator, example: &SampleAnswer) -> Chunk {
-    let path = format!("operators/{}/examples.jsonl", operator.name);
+fn example_chunk(pack: &Pack, operator: &Operator, example: &SampleAnswer, path: &str) -> Chunk {
     let (text, assets) = answer(pack, "", &example.answer);
     Chunk {
         id: format!("{path}#{}", slug(&example.question)),
         kind: SourceKind::Example,
-        path,
+        path: path.to_string(),
         line: 0,
         title: example.question.clone(),
         headings: Vec::new(),

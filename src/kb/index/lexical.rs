@@ -69,12 +69,12 @@ pub(super) struct LexicalQuery<'a> {
     pub limit: usize,
 }
 
-/// Who may use a chunk: everyone, or one operator (and for an instruction's section, one version of it).
+/// Who may use a chunk: everyone, or one operator (and for what an instruction holds, one version of it).
 pub(super) fn scope(chunk: &Chunk) -> String {
-    match (&chunk.operator, chunk.kind) {
-        (Some(_), SourceKind::Instruction) => chunk.path.clone(),
-        (Some(operator), _) => format!("operators/{operator}"),
-        (None, _) => EVERYONE.into(),
+    match (&chunk.operator, chunk.of_instruction()) {
+        (_, Some(instruction)) => instruction.to_string(),
+        (Some(operator), None) => format!("operators/{operator}"),
+        (None, None) => EVERYONE.into(),
     }
 }
 

@@ -34,6 +34,7 @@ pub struct Pack {
     pub app_map: Vec<AppEntry>,
     pub filters: Vec<LabelledExample>,
     pub evals: Vec<Dialogue>,
+    pub customers: Vec<SimulatedCustomer>,
     pub faults: Vec<Fault>,
     /// Documents of other formats than Markdown and text, and files that no reader knows: what was read of each.
     pub reports: Vec<FileReport>,
@@ -190,9 +191,13 @@ pub struct InstructionSection {
     pub text: String,
     /// 1-based line of its heading.
     pub line: usize,
+    /// It stands under `# Facts` (`# Факты`): true for customers as it is written.
+    pub is_facts: bool,
+    /// Sample answers that it shows, `Customer: …` and below it `Good: …` (`Клиент:`, `Хорошо:`).
+    pub samples: Vec<SampleAnswer>,
 }
 
-/// A line of `operators/NAME/examples.jsonl`.
+/// A sample answer: a line of `operators/NAME/examples.jsonl`, or a pair in an instruction.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SampleAnswer {
@@ -303,6 +308,63 @@ pub struct ExpectedTurn {
     pub sources: Vec<String>,
     #[serde(default)]
     pub operator: Option<String>,
+}
+
+/// A line of `evals/customers/*.jsonl`: somebody who wants something, and talks until it is there or patience ends.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SimulatedCustomer {
+    pub id: String,
+    pub lang: String,
+    /// `support` or an operator's name.
+    #[serde(default = "Dialogue::default_model")]
+    pub model: String,
+    #[serde(default)]
+    pub channel: Option<String>,
+    #[serde(default)]
+    pub audience: Option<String>,
+    /// What they want, in a sentence: for people, and for the model that may speak for them.
+    pub goal: String,
+    /// Ways in which they may put it; the seed chooses where to begin.
+    pub says: Vec<String>,
+    /// What they know, and tell when they are asked back.
+    #[serde(default)]
+    pub facts: Vec<String>,
+    #[serde(default)]
+    pub temper: Temper,
+    /// They are content once one string of each list has stood in an answer.
+    #[serde(default)]
+    pub content_with: Vec<Vec<String>>,
+    /// Strings that must never be told to them.
+    #[serde(default)]
+    pub forbids: Vec<String>,
+    /// How it should end.
+    pub ends: End,
+}
+
+/// How a simulated customer takes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Temper {
+    /// Puts it in other words three times before asking for a person.
+    #[default]
+    Calm,
+    /// Greets first, tells what they know with the question, and is as patient.
+    Talkative,
+    /// Tries once more, then wants a person.
+    Hurried,
+    /// As hurried, and rude.
+    Angry,
+}
+
+/// The right end of a simulated customer's conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The bot helps.
+    Answer,
+    /// A person takes over.
+    Handoff,
 }
 
 /// Something wrong in a pack.

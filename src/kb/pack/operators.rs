@@ -10,6 +10,12 @@ use super::{Company, HandoffRules, Instruction, InstructionSection, Operator, Op
 use crate::kb::detect_lang;
 use crate::kb::markdown::fences;
 
+/// The heading of a part that holds what is true, in lower case.
+const FACTS: [&str; 2] = ["facts", "факты"];
+/// How a sample's two sides begin.
+const CUSTOMER: [&str; 2] = ["Customer", "Клиент"];
+const GOOD: [&str; 2] = ["Good", "Хорошо"];
+
 /// Names that mean something else on the wire.
 const RESERVED: [&str; 2] = ["support", "firstline"];
 
@@ -237,7 +243,7 @@ pub(super) fn split(text: &str, version: &str, path: String) -> Instruction {
             tops += 1;
             if tops > 1 {
                 top = title;
-                sections.push(InstructionSection { headings: vec![top.clone()], text: String::new(), line });
+                sections.push(section(vec![top.clone()], line));
                 continue;
             }
         }
@@ -245,14 +251,48 @@ pub(super) fn split(text: &str, version: &str, path: String) -> Instruction {
             core.push_str(part);
             core.push('\n');
         } else if let Some(title) = heading("## ") {
-            sections.push(InstructionSection { headings: vec![top.clone(), title], text: String::new(), line });
+            sections.push(section(vec![top.clone(), title], line));
         } else if let Some(section) = sections.last_mut() {
             section.text.push_str(part);
             section.text.push('\n');
         }
     }
     sections.retain(|section| !section.text.trim().is_empty());
+    for section in &mut sections {
+        section.is_facts = FACTS.contains(&section.headings[0].to_lowercase().as_str());
+        section.samples = samples(&section.text);
+    }
     Instruction { version: version.into(), path, lines: text.lines().count(), core, sections }
+}
+
+fn section(headings: Vec<String>, line: usize) -> InstructionSection {
+    InstructionSection { headings, line, ..InstructionSection::default() }
+}
+
+/// Sample answers in a section: a customer's line, and the good answer from its line to the next customer's line or
+/// to an empty one. Their language is left open.
+fn samples(text: &str) -> Vec<SampleAnswer> {
+    let said = |line: &str, names: [&str; 2]| -> Option<String> {
+        let words = names.iter().find_map(|name| line.trim().strip_prefix(name)?.strip_prefix(':'))?;
+        Some(words.trim().to_string()).filter(|words| !words.is_empty())
+    };
+    let mut samples: Vec<SampleAnswer> = Vec::new();
+    let (mut question, mut answering) = (None, false);
+    for line in text.lines() {
+        if let Some(asked) = said(line, CUSTOMER) {
+            (question, answering) = (Some(asked), false);
+        } else if let Some(answer) = said(line, GOOD) {
+            let Some(question) = question.take() else { continue };
+            samples.push(SampleAnswer { question, answer, lang: String::new() });
+            answering = true;
+        } else if line.trim().is_empty() {
+            answering = false;
+        } else if let Some(sample) = samples.last_mut().filter(|_| answering) {
+            sample.answer.push('\n');
+            sample.answer.push_str(line.trim_end());
+        }
+    }
+    samples
 }
 
 #[cfg(test)]
@@ -268,5 +308,17 @@ mod tests {
         assert_eq!(headings, ["Scenarios", "Scenarios / Refund"]);
         assert_eq!(instruction.sections[1].line, 10);
         assert_eq!(instruction.sections[1].text, "Pass on.\n");
+    }
+
+    #[test]
+    fn facts_are_known_by_their_heading_and_samples_by_their_two_sides() {
+        let text = "# Igor\nBe kind.\n# Facts\n## Hours\nPeople answer from 9 to 6.\n# Manner\n## Short\nCustomer: where are invoices\nGood: Settings → Billing.\nThen Invoices.\n\nGood: nobody asked.\nКлиент: а счета?\nХорошо: Настройки → Оплата.\n";
+        let sections = split(text, "v1", "operators/igor/v1.md".into()).sections;
+        assert_eq!(sections.iter().map(|s| s.is_facts).collect::<Vec<_>>(), [true, false]);
+        let pairs: Vec<_> = sections[1].samples.iter().map(|s| (s.question.as_str(), s.answer.as_str())).collect();
+        assert_eq!(
+            pairs,
+            [("where are invoices", "Settings → Billing.\nThen Invoices."), ("а счета?", "Настройки → Оплата.")]
+        );
     }
 }

@@ -32,6 +32,7 @@ impl Pack {
         let app_map = app_map::read(&mut files, &company);
         let filters = filters::read(&mut files, &company);
         let evals = filters::read_evals(&mut files, &operators);
+        let customers = filters::read_customers(&mut files, &operators);
         let (root, mut digest, mut faults) =
             (files.root().to_path_buf(), files.digest(), std::mem::take(&mut files.faults));
         let mut reports = std::mem::take(&mut files.reports);
@@ -62,7 +63,21 @@ impl Pack {
         dedup(&mut faults);
         let digest = blake3::hash(digest.as_bytes()).to_hex()[..16].to_string();
         let paths = all_paths;
-        Self { dir: root, company, operators, articles, faq, app_map, filters, evals, faults, reports, digest, paths }
+        Self {
+            dir: root,
+            company,
+            operators,
+            articles,
+            faq,
+            app_map,
+            filters,
+            evals,
+            customers,
+            faults,
+            reports,
+            digest,
+            paths,
+        }
     }
 
     /// False where a fault forbids to serve the pack.

@@ -101,6 +101,19 @@ fn every_fault_is_told_with_its_line_not_only_the_first() {
 }
 
 #[test]
+fn simulated_customers_are_read_apart_from_dialogues_and_must_have_words_and_an_end() {
+    let good = r#"{"id":"a","lang":"en","goal":"Open a box","says":["how do I open it?"],"content_with":[["tab"]],"ends":"answer"}"#;
+    let mute = r#"{"id":"b","lang":"en","goal":"x","says":[" "],"content_with":[["y"]],"ends":"answer"}"#;
+    let endless = r#"{"id":"a","lang":"en","goal":"x","says":["z"],"temper":"hurried","ends":"answer"}"#;
+    let pack = read_with(&[("evals/customers/a.jsonl", &[good, mute, endless].join("\n"))]);
+    assert_eq!((pack.evals.len(), pack.customers.len()), (0, 3));
+    assert_eq!((pack.customers[0].temper, pack.customers[0].ends), (Temper::Calm, End::Answer));
+    has(&pack, "evals/customers/a.jsonl", 2, true, "nothing to say");
+    has(&pack, "evals/customers/a.jsonl", 3, true, "`content_with`");
+    has(&pack, "evals/customers/a.jsonl", 3, false, "twice");
+}
+
+#[test]
 fn a_pack_without_operators_says_what_to_write() {
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &[SMALL[0], SMALL[3]]);
