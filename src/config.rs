@@ -420,7 +420,7 @@ impl Default for EngineSettings {
             packed_dir: None,
             prefix_mib: 4096,
             step_tokens: 512,
-            prefill_chunk_tokens: 64,
+            prefill_chunk_tokens: 256,
             step_ms: 120,
             max_running: 16,
             max_waiting: 64,

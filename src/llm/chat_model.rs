@@ -103,6 +103,11 @@ impl ChatModel {
         self.inner.hash.get()
     }
 
+    /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
+    pub fn weight_bytes(&self) -> (usize, usize) {
+        self.inner.hash.source.weight_bytes()
+    }
+
     /// Longest prompt plus answer, in tokens.
     pub fn context_tokens(&self) -> usize {
         self.inner.engine.limits.context_tokens

@@ -356,7 +356,8 @@ fn data_start(header: &Header) -> Result<u64, String> {
 
 /// Checks that a tensor's data lie within the file.
 fn place(dims: &[usize], number: u32, start: u64, offset: u64, file: usize) -> Result<TensorPlace, String> {
-    let format = format(number).map_err(|name| format!("the format {name} is not supported"))?;
+    let format = format(number)
+        .map_err(|name| format!("the format {name} is not supported; take a file in Q4_K_M, Q8_0 or F16"))?;
     let Some((cols, outer)) = dims.split_last() else {
         return Err("it has no dimensions".into());
     };
@@ -448,4 +449,19 @@ fn describe(value: &Value) -> String {
 /// Names in a damaged file may hold anything: control characters become escapes, long ones are cut.
 pub(super) fn printable(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_that_are_not_read_are_refused_by_name() {
+        for (number, name) in [(20, "IQ4_NL"), (23, "IQ4_XS"), (39, "MXFP4"), (77, "number 77")] {
+            let refused = place(&[2, 32], number, 0, 0, 1000).err().unwrap();
+            assert!(refused.contains(&format!("the format {name} is not supported")), "{refused}");
+        }
+        assert!(place(&[2, 32], 8, 0, 0, 68).is_ok());
+        assert!(place(&[2, 32], 8, 0, 0, 67).err().unwrap().contains("cut short"));
+    }
 }

@@ -59,7 +59,8 @@ pub struct ChatFile {
 /// The file that a model came from.
 pub struct Source {
     gguf: Gguf,
-    kept: Option<(PackedSlot, Arc<PackedWeights>)>,
+    slot: Option<PackedSlot>,
+    packed: Arc<PackedWeights>,
 }
 
 /// Opens a model file; the tokenizer is built beside the weights. Weights that were packed by an earlier start are taken
@@ -69,34 +70,37 @@ pub struct Source {
 /// As [`ChatTokenizer::from_gguf`] and [`Decoder::load`].
 pub fn load(path: &Path, settings: &EngineSettings, cache: Option<&PackedCache>) -> Result<ChatFile, ModelError> {
     let gguf = Gguf::open(path)?;
-    let kept =
-        cache.map(|cache| cache.slot(&gguf)).map(|slot| (slot.open(), slot)).map(|(weights, slot)| (slot, weights));
-    let packed = kept.as_ref().map(|(_, weights)| weights.clone()).unwrap_or_default();
+    let slot = cache.map(|cache| cache.slot(&gguf));
+    let packed = slot.as_ref().map(PackedSlot::open).unwrap_or_default();
     let (tokenizer, decoder) = std::thread::scope(|scope| {
         let tokenizer = scope.spawn(|| ChatTokenizer::read(&gguf));
-        let decoder = ModelSpec::read(&gguf).and_then(|spec| Decoder::build(&gguf, spec, settings, packed));
+        let decoder = ModelSpec::read(&gguf).and_then(|spec| Decoder::build(&gguf, spec, settings, packed.clone()));
         (tokenizer.join(), decoder)
     });
     let tokenizer = tokenizer.map_err(|_| gguf.error("its tokenizer could not be built"))??;
-    Ok(ChatFile { tokenizer, decoder: decoder?, source: Source { gguf, kept } })
+    Ok(ChatFile { tokenizer, decoder: decoder?, source: Source { gguf, slot, packed } })
 }
 
 impl Source {
     /// Hash of the whole file (BLAKE3, hex). Reads it, unless an earlier start has.
     pub fn hash(&self) -> String {
-        let noted = self.kept.as_ref().and_then(|(_, weights)| weights.note());
-        noted.map_or_else(|| self.gguf.content_hash(), str::to_string)
+        self.packed.note().map_or_else(|| self.gguf.content_hash(), str::to_string)
     }
 
     /// Keeps packed weights for the next start, where there are some and that has not been done; `hash` is the file's.
     /// Takes as long as the disk does.
     pub fn keep_packed(&self, hash: &str) {
-        if let Some((slot, weights)) = &self.kept
-            && !weights.is_saved()
-            && weights.bytes() > 0
+        if let Some(slot) = &self.slot
+            && !self.packed.is_saved()
+            && self.packed.packed_bytes() > 0
         {
-            slot.save(weights, hash);
+            slot.save(&self.packed, hash);
         }
+    }
+
+    /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
+    pub fn weight_bytes(&self) -> (usize, usize) {
+        self.packed.bytes_and_source_bytes()
     }
 }
 

@@ -80,8 +80,8 @@ impl PackedSlot {
     /// Writes the weights, and removes what that replaces or what is too much.
     pub(super) fn save(&self, weights: &PackedWeights, note: &str) {
         let path = self.path.display();
-        if weights.bytes() as u64 > self.limit_bytes {
-            let (bytes, limit) = (weights.bytes() >> 20, self.limit_bytes >> 20);
+        if weights.packed_bytes() as u64 > self.limit_bytes {
+            let (bytes, limit) = (weights.packed_bytes() >> 20, self.limit_bytes >> 20);
             tracing::info!("the packed weights take {bytes} MiB, engine.packed_mib is {limit}: they are not kept");
             return;
         }
@@ -140,7 +140,7 @@ mod tests {
     /// Loads a model and keeps its weights, as a server does; gives some logits, and whether it had nothing to pack.
     fn start(model: &Path, cache: &PackedCache) -> (Vec<f32>, bool) {
         let ChatFile { mut decoder, source, .. } = load(model, &settings("native"), Some(cache)).unwrap();
-        let saved = source.kept.as_ref().unwrap().1.is_saved();
+        let saved = source.packed.is_saved();
         source.keep_packed(&source.hash());
         let step = StepSequence { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: WantLogits::Last };
         (decoder.step(&[step]).unwrap().remove(0), saved)

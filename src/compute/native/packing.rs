@@ -68,21 +68,29 @@ impl Column<'_> {
     /// The lower halves of sixteen weights' bytes beside those of sixteen others, as they are.
     #[inline(always)]
     fn nibbles(&mut self, bytes: &[u8]) {
-        (0..4).for_each(|j| self.put(j, word(bytes, j)));
+        for j in 0..4 {
+            self.put(j, word(bytes, j));
+        }
     }
 
     /// The fifth bits of 32 weights, a bit each.
     #[inline(always)]
     fn fifth_bits(&mut self, bytes: &[u8]) {
         let bits = u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
-        self.put(4, (0..8).fold(0, |plane, s| plane | SPREAD[(bits >> (4 * s) & 15) as usize] << s));
+        let mut plane = 0;
+        for s in 0..8 {
+            plane |= SPREAD[(bits >> (4 * s) & 15) as usize] << s;
+        }
+        self.put(4, plane);
     }
 
     /// The lower halves of 32 bytes that lie in the lower halves (`shift` 0) or upper ones (4) of 32 bytes of the file.
     #[inline(always)]
     fn low(&mut self, first_vector: usize, bytes: &[u8], shift: usize) {
-        let low = |j| word(bytes, j) >> shift & each_byte(0x0f);
-        (0..4).for_each(|j| self.put(first_vector + j, low(j) | low(j + 4) << 4));
+        for j in 0..4 {
+            let (first, second) = (word(bytes, j) >> shift, word(bytes, j + 4) >> shift);
+            self.put(first_vector + j, first & each_byte(0x0f) | (second & each_byte(0x0f)) << 4);
+        }
     }
 
     /// The upper bits, `bits` of each of 32 bytes, that lie at `shift` of 32 bytes of the file.
@@ -90,8 +98,12 @@ impl Column<'_> {
     fn high(&mut self, first_vector: usize, bytes: &[u8], shift: usize, bits: usize) {
         let steps = 8 / bits;
         for vector in 0..bits {
-            let high = |s| word(bytes, vector * steps + s) >> shift & each_byte((1 << bits) - 1);
-            self.put(first_vector + vector, (0..steps).fold(0, |plane, s| plane | high(s) << (s * bits)));
+            let mut plane = 0;
+            for s in 0..steps {
+                let high = word(bytes, vector * steps + s) >> shift & each_byte((1 << bits) - 1);
+                plane |= high << (s * bits);
+            }
+            self.put(first_vector + vector, plane);
         }
     }
 }
@@ -141,7 +153,9 @@ fn pack_block(format: Format, bytes: &[u8], to: &mut Column<'_>) {
         }
         Format::Q8_0 => {
             to.side(0, bytes);
-            (0..8).for_each(|s| to.put(s, word(&bytes[2..34], s) ^ each_byte(0x80)));
+            for s in 0..8 {
+                to.put(s, word(&bytes[2..34], s) ^ each_byte(0x80));
+            }
         }
         Format::Q4K => {
             scales_and_minimums(bytes, to);

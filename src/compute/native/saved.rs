@@ -55,6 +55,9 @@ pub struct PackedWeights {
     saved: Option<Saved>,
     held: Mutex<Vec<Held>>,
     packed_anew: AtomicUsize,
+    /// Bytes of all matrices, packed or not, and of what they were made from.
+    bytes: AtomicUsize,
+    source_bytes: AtomicUsize,
 }
 
 struct Saved {
@@ -98,14 +101,26 @@ impl PackedWeights {
         self.saved.is_some() && self.packed_anew.load(Ordering::Relaxed) == 0
     }
 
-    /// Bytes of all packed matrices that are in use.
-    pub fn bytes(&self) -> usize {
+    /// Bytes of all matrices that are in use, and of the tensors that they were made from.
+    pub fn bytes_and_source_bytes(&self) -> (usize, usize) {
+        (self.bytes.load(Ordering::Relaxed), self.source_bytes.load(Ordering::Relaxed))
+    }
+
+    /// Bytes of those that a file would hold.
+    pub fn packed_bytes(&self) -> usize {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.iter().filter_map(|held| held.packed()).map(|packed| packed.bytes().len()).sum()
     }
 
     /// The weight that a matrix becomes. Matrices must be asked for in the same order every time.
     pub(super) fn weight(&self, matrix: &PackedMatrix<'_>) -> Result<Arc<Weight>, ComputeError> {
+        self.source_bytes.fetch_add(matrix.bytes.len(), Ordering::Relaxed);
+        let weight = self.take(matrix)?;
+        self.bytes.fetch_add(weight.bytes(), Ordering::Relaxed);
+        Ok(weight)
+    }
+
+    fn take(&self, matrix: &PackedMatrix<'_>) -> Result<Arc<Weight>, ComputeError> {
         if !Packed::takes(matrix.format) {
             return Ok(Arc::new(Weight::new(matrix)?));
         }
