@@ -303,7 +303,11 @@ unsafe fn put(out: &SharedOut<'_>, width: usize, first: usize, rows: Range<usize
     for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
         // SAFETY: by the caller's promise.
         let out = unsafe { out.slice(row * width + first, here) };
-        out.copy_from_slice(&sums[..here]);
+        // A copy of known length needs no call.
+        match (<&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
+            (Ok(out), Ok(sums)) => *out = *sums,
+            _ => out.copy_from_slice(&sums[..here]),
+        }
         if let Some(bias) = bias {
             out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
         }
