@@ -39,6 +39,7 @@ impl Loaded {
             &self.chat_languages,
             self.readers.embedder.clone(),
             knowledge,
+            state,
         )?)
     }
 
