@@ -128,6 +128,7 @@ fn group_sums<'a>(
         tiles: &tiles,
         rows: rows.len(),
         sums: sums.as_mut_ptr(),
+        next: 2 * weight.tile_bytes(),
         bytes: scratch.bytes.as_mut_ptr().cast(),
         sides: scratch.sides.as_mut_ptr(),
     };
@@ -149,6 +150,8 @@ struct Job<'a> {
     sums: *mut f32,
     /// Room for unpacked steps, `[tile][block][8]`.
     bytes: *mut u8,
+    /// Bytes from a tile to the same one of the next group.
+    next: usize,
     /// Room for unpacked scales and shifts, `[tile][block][half][scale, shift][16]`.
     sides: *mut f32,
 }
@@ -188,6 +191,7 @@ unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
             from = stretch.end;
             let mut row = 0;
             while row < job.rows {
+                fetch_next::<T, F>(&job, x, stretch.clone(), row);
                 row += match (T::PAIR_ROWS, job.rows - row) {
                     (6, 6..) => many::<T, F, 2, 6>(&job, x, row, stretch.clone()),
                     (6, 4 | 5) => many::<T, F, 2, 4>(&job, x, row, stretch.clone()),
@@ -299,6 +303,29 @@ unsafe fn unpack<T: Tile, F: Code>(job: &Job<'_>, stretch: Range<usize>) {
                     T::store(F::scale::<T>(tile, block, half), to);
                     T::store(F::shift::<T>(tile, block, half), to.add(COLUMNS));
                 }
+            }
+        }
+    }
+}
+
+/// While a stretch is multiplied, asks little by little for the weights of the next one, or of the next group's first: memory
+/// takes longer to bring them than to unpack them. `row` says how far the multiplication has come.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn fetch_next<T: Tile, F: Code>(job: &Job<'_>, x: RowsAt, stretch: Range<usize>, row: usize) {
+    let parts = job.rows.div_ceil(ROWS_TOGETHER);
+    let part = row / ROWS_TOGETHER;
+    for tile in job.tiles {
+        for (run, block) in [(tile.quants, F::QUANTS), (tile.sides, F::SIDES)] {
+            let from = if stretch.end < x.blocks { stretch.end * block } else { job.next };
+            let lines = stretch.len() * block / STEP;
+            let mut line = part * lines / parts;
+            while line < (part + 1) * lines / parts {
+                // SAFETY: any address will do.
+                unsafe { T::prefetch(run.wrapping_add(from + line * STEP)) };
+                line += 1;
             }
         }
     }
