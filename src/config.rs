@@ -486,6 +486,14 @@ pub enum ConfigError {
     Invalid(Box<figment::Error>),
 }
 
+/// Names this very build of the program: its version, and the size and time of its file. What one build computed and
+/// saved may be laid out or rounded otherwise by another.
+pub(crate) fn program_id() -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let file = file.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
+    format!("{} {:?}", env!("CARGO_PKG_VERSION"), file.ok())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -113,7 +113,8 @@ async fn load(
     let support = {
         let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
-        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge);
+        let state_dir = settings.store.state_dir.clone();
+        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge, &state_dir);
         on_a_thread("support", make).await??
     };
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {

@@ -38,6 +38,7 @@ impl Loaded {
             &self.chat_languages,
             self.readers.embedder.clone(),
             knowledge,
+            state,
         )?)
     }
 

@@ -78,7 +78,8 @@ pub fn print(settings: &Settings) -> anyhow::Result<()> {
     super::block_on(read_a_prompt(&chat))?;
     ledger.part(&format!("a conversation of {TRIED_TOKENS} tokens, and room to work"))?;
     let (room, languages) = (settings.knowledge.core_share, &models.chat.languages);
-    let _support = Support::new(&settings.support, room, chat, languages, embedder, knowledge)?;
+    let _support =
+        Support::new(&settings.support, room, chat, languages, embedder, knowledge, &settings.store.state_dir)?;
     ledger.part("filters, router, operators")?;
     let Resident { own, mapped, peak } = ledger.last;
     println!("{:<44} {:>9.1} {:>9.1}", "together", own as f64 / 1024.0, mapped as f64 / 1024.0);

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::config::EngineSettings;
+use crate::config::{EngineSettings, program_id};
 use crate::model::BLOCK_TOKENS;
 
 const MAGIC: &[u8; 8] = b"FLPREFX1";
@@ -185,11 +185,8 @@ impl Drop for PrefixWriter {
 
 /// What cached numbers depend on besides the model: another build may round otherwise or lay blocks out otherwise.
 fn build_id(settings: &EngineSettings) -> String {
-    let program = std::env::current_exe().and_then(fs::metadata);
-    let program =
-        program.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
     let EngineSettings { backend, device, weights, kv, .. } = settings;
-    format!("{} {backend} {device} {weights} {kv} {:?}", env!("CARGO_PKG_VERSION"), program.ok())
+    format!("{backend} {device} {weights} {kv} {}", program_id())
 }
 
 #[cfg(test)]

@@ -48,6 +48,30 @@ async fn a_conversation_goes_on_after_a_restart() {
     assert_eq!(second.header("x-conversation-id"), id);
 }
 
+#[tokio::test]
+async fn learnt_filters_are_kept_and_learnt_again_where_they_were_damaged() {
+    const SPAM: &str = "Earn $5000 a week from home! Click here: http://casino.example Limited offer!!!";
+    const LEARNT: &str = "learnt the entrance filters";
+    let refuses = async |server: &Server| {
+        let reply = server.ask("support", SPAM).await;
+        assert_eq!(reply.json()["support"]["action"], "filtered", "{}", reply.text());
+    };
+    let dir = Server::start("").stop();
+    let saved = dir.path().join("state/filters/learnt.bin");
+    let mut bytes = std::fs::read(&saved).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&saved, bytes).unwrap();
+    let server = Server::again(dir);
+    refuses(&server).await;
+    let log = server.log();
+    assert!(log.contains("saved filters are damaged") && log.contains(LEARNT), "{log}");
+    let server = Server::again(server.stop());
+    refuses(&server).await;
+    let log = server.log();
+    assert!(!log.contains("damaged") && !log.contains(LEARNT), "{log}");
+}
+
 #[test]
 fn a_public_address_without_keys_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -71,6 +71,25 @@ impl Server {
 
     /// A folder with a pack and these settings.
     fn folder(pack: &str, settings: &str) -> tempfile::TempDir {
+        let dir = Self::bare_folder(pack, settings);
+        // What the small pack teaches the filters is learnt once for all tests, not for seconds by each server.
+        static LEARNT: OnceLock<()> = OnceLock::new();
+        let learnt = Path::new(env!("CARGO_TARGET_TMPDIR")).join("filters");
+        LEARNT.get_or_init(|| {
+            let dir = Self::bare_folder("tests/packs/mini", "");
+            let of_server = dir.path().join("state/filters");
+            std::fs::create_dir_all(&learnt).expect("a folder");
+            copy_dir(&learnt, &of_server);
+            let server = Self::spawn_in(dir, &["--port", "0"]);
+            server.wait_for("ready after");
+            let dir = server.stop();
+            copy_dir(&dir.path().join("state/filters"), &learnt);
+        });
+        copy_dir(&learnt, &dir.path().join("state/filters"));
+        dir
+    }
+
+    fn bare_folder(pack: &str, settings: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
         copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
