@@ -185,11 +185,12 @@ impl NativeBackend {
             for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
                 // SAFETY: each group writes its own columns and rows.
                 let out = unsafe { out.slice(row * width + first, here) };
-                match bias {
-                    Some(bias) => {
+                match (bias, <&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
+                    (Some(bias), ..) => {
                         out.iter_mut().zip(sums).zip(&bias[first..]).for_each(|((out, sum), bias)| *out += sum + bias);
                     }
-                    None => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                    (None, Ok(out), Ok(sums)) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                    _ => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
                 }
             }
         });
@@ -397,12 +398,7 @@ impl Backend for NativeBackend {
         let Qkv { mut q, mut k, v } = qkv;
         if let Some(norms) = qk_norm {
             for (x, norm) in [&mut q, &mut k].into_iter().zip(norms) {
-                let before = {
-                    let mut copy = self.buffers.rows(x.count(), x.width());
-                    copy.copy_from_slice(x);
-                    copy
-                };
-                passes::norm(self.isa, &before, |head| head, norm, x);
+                passes::norm_in_place(self.isa, x, norm);
             }
         }
         let attention = on_pool!(kv, pool => pool.shape().attention);

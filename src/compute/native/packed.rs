@@ -101,6 +101,11 @@ impl Packed {
         TileAt { quants: quants.as_ptr(), sides: sides.as_ptr(), supers: supers.as_ptr() }
     }
 
+    /// Bytes from one tile to the next.
+    pub(super) fn tile_bytes(&self) -> usize {
+        self.layout.tile
+    }
+
     /// The numbers of one output (a row of an embedding table).
     pub(super) fn row(&self, output: usize, to: &mut [f32]) {
         let (tile, column) = (self.tile(output / COLUMNS), output % COLUMNS);
