@@ -137,7 +137,7 @@ fn turns(
     messages: &[String],
 ) -> Result<(), Failure> {
     let file = models.join("smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let chat = ChatModel::load("smollm2-135m-instruct-q4_1", &file, &settings.engine)?;
+    let chat = ChatModel::load("smollm2-135m-instruct-q4_1", &file, &settings.engine, None)?;
     let started = Instant::now();
     let share = settings.knowledge.core_share;
     let support = Support::new(&settings.support, share, chat, &[], embedder.clone(), knowledge, &options.state)?;

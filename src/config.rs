@@ -149,6 +149,12 @@ pub struct EngineSettings {
     pub kv: String,
     /// Memory for the KV cache, in MiB.
     pub kv_mib: usize,
+    /// Disk space for packed weights, in MiB: the `native` backend keeps them for the next start. 0: none are kept.
+    pub packed_mib: usize,
+    /// Where they are kept. Default: `packed` in the state directory.
+    pub packed_dir: Option<PathBuf>,
+    /// Disk space for operators' computed instructions in the state directory, in MiB. 0: none are saved.
+    pub prefix_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
     /// Most prompt tokens in one step while other sequences are decoding.
@@ -410,8 +416,11 @@ impl Default for EngineSettings {
             kv: "auto".into(),
             context_tokens: 0,
             kv_mib: 1024,
+            packed_mib: 32_768,
+            packed_dir: None,
+            prefix_mib: 4096,
             step_tokens: 512,
-            prefill_chunk_tokens: 64,
+            prefill_chunk_tokens: 256,
             step_ms: 120,
             max_running: 16,
             max_waiting: 64,

@@ -23,8 +23,11 @@ use crate::compute::parallel::for_each_index;
 /// Columns of a group.
 pub(super) const GROUP: usize = 2 * COLUMNS;
 
-/// Most rows of one piece of work: a multiple of the rows in registers, whose sums stay in the second cache.
-const PIECE_ROWS: usize = 120;
+/// Most rows of one piece of work, whose sums stay in the second cache: a multiple of the rows in registers.
+const PIECE_ROWS: usize = 20 * ROWS_TOGETHER;
+
+/// Rows in registers beside two tiles, on the widest machine.
+const ROWS_TOGETHER: usize = 6;
 
 /// Blocks that are unpacked at a time: 16 KiB of a group's bytes, so that they and the rows' blocks fit the nearest cache.
 const STRETCH: usize = 16;
@@ -70,8 +73,8 @@ pub(super) fn for_each_group(
         let which = starts.partition_point(|start| *start <= group) - 1;
         let group = group - starts[which];
         let mut sums = std::mem::take(&mut scratch.sums[0]);
-        group_sums(isa, weights[which], group, x, rows.clone(), scratch, &mut sums);
-        done(which, group * GROUP, rows, &mut sums);
+        let here = group_sums(isa, weights[which], group, x, rows.clone(), scratch, &mut sums);
+        done(which, group * GROUP, rows, here);
         scratch.sums[0] = sums;
     });
 }
@@ -85,34 +88,39 @@ pub(super) fn for_each_group_of_two(
 ) {
     for_each_piece(x.rows(), weights[0].outputs.div_ceil(GROUP), |group, rows, scratch| {
         let [mut a, mut b] = std::mem::take(&mut scratch.sums);
-        group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
-        group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
-        done(group * GROUP, rows, &mut a, &mut b);
+        let gate = group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
+        let up = group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
+        done(group * GROUP, rows, gate, up);
         scratch.sums = [a, b];
     });
 }
 
 fn for_each_piece(rows: usize, groups: usize, piece: impl Fn(usize, Range<usize>, &mut Scratch) + Sync) {
     let pieces = rows.div_ceil(PIECE_ROWS);
+    // Pieces of like length: each unpacks the weights again.
+    let each = rows.div_ceil(pieces.max(1)).next_multiple_of(ROWS_TOGETHER);
     for_each_index(groups * pieces, |index| {
         let (part, group) = (index / groups, index % groups);
-        let first = part * PIECE_ROWS;
-        SCRATCH.with_borrow_mut(|scratch| piece(group, first..rows.min(first + PIECE_ROWS), scratch));
+        let first = (part * each).min(rows);
+        SCRATCH.with_borrow_mut(|scratch| piece(group, first..rows.min(first + each), scratch));
     });
 }
 
-/// The sums of a group's columns over some rows, `[rows][32]`.
-fn group_sums(
+/// The sums of a group's columns over some rows, `[rows][32]`, in room that is kept.
+fn group_sums<'a>(
     isa: Isa,
     weight: &Packed,
     group: usize,
     x: &RoundedRows,
     rows: Range<usize>,
     scratch: &mut Scratch,
-    sums: &mut Vec<f32>,
-) {
+    room: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
     assert!(x.width() == weight.inputs && rows.end <= x.rows() && weight.outputs > group * GROUP);
-    sums.resize(rows.len() * GROUP, 0.0);
+    if room.len() < rows.len() * GROUP {
+        room.resize(rows.len() * GROUP, 0.0);
+    }
+    let sums = &mut room[..rows.len() * GROUP];
     scratch.bytes.resize(2 * STRETCH * 8, Lines([0; STEP]));
     scratch.sides.resize(2 * 4 * STRETCH * COLUMNS, 0.0);
     let tiles = [weight.tile(2 * group), weight.tile(2 * group + 1)];
@@ -120,6 +128,7 @@ fn group_sums(
         tiles: &tiles,
         rows: rows.len(),
         sums: sums.as_mut_ptr(),
+        next: 2 * weight.tile_bytes(),
         bytes: scratch.bytes.as_mut_ptr().cast(),
         sides: scratch.sides.as_mut_ptr(),
     };
@@ -129,7 +138,8 @@ fn group_sums(
         // SAFETY: `isa` is one that this CPU has; the tiles have as many blocks as the rows, and the buffers above have
         // the sizes that the kernel needs.
         unsafe { on_isa!(isa, run::<[F: Code]>(x: RowsAt, job: Job<'_>)) }
-    })
+    });
+    sums
 }
 
 /// A group's work.
@@ -140,6 +150,8 @@ struct Job<'a> {
     sums: *mut f32,
     /// Room for unpacked steps, `[tile][block][8]`.
     bytes: *mut u8,
+    /// Bytes from a tile to the same one of the next group.
+    next: usize,
     /// Room for unpacked scales and shifts, `[tile][block][half][scale, shift][16]`.
     sides: *mut f32,
 }
@@ -179,6 +191,7 @@ unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
             from = stretch.end;
             let mut row = 0;
             while row < job.rows {
+                fetch_next::<T, F>(&job, x, stretch.clone(), row);
                 row += match (T::PAIR_ROWS, job.rows - row) {
                     (6, 6..) => many::<T, F, 2, 6>(&job, x, row, stretch.clone()),
                     (6, 4 | 5) => many::<T, F, 2, 4>(&job, x, row, stretch.clone()),
@@ -290,6 +303,29 @@ unsafe fn unpack<T: Tile, F: Code>(job: &Job<'_>, stretch: Range<usize>) {
                     T::store(F::scale::<T>(tile, block, half), to);
                     T::store(F::shift::<T>(tile, block, half), to.add(COLUMNS));
                 }
+            }
+        }
+    }
+}
+
+/// While a stretch is multiplied, asks little by little for the weights of the next one, or of the next group's first: memory
+/// takes longer to bring them than to unpack them. `row` says how far the multiplication has come.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn fetch_next<T: Tile, F: Code>(job: &Job<'_>, x: RowsAt, stretch: Range<usize>, row: usize) {
+    let parts = job.rows.div_ceil(ROWS_TOGETHER);
+    let part = row / ROWS_TOGETHER;
+    for tile in job.tiles {
+        for (run, block) in [(tile.quants, F::QUANTS), (tile.sides, F::SIDES)] {
+            let from = if stretch.end < x.blocks { stretch.end * block } else { job.next };
+            let lines = stretch.len() * block / STEP;
+            let mut line = part * lines / parts;
+            while line < (part + 1) * lines / parts {
+                // SAFETY: any address will do.
+                unsafe { T::prefetch(run.wrapping_add(from + line * STEP)) };
+                line += 1;
             }
         }
     }
