@@ -9,8 +9,10 @@ use std::time::Instant;
 
 use clap::Parser;
 use firstline::compute::limits;
-use firstline::config::EngineSettings;
-use firstline::model::{BLOCK_TOKENS, BlockId, ChatTokenizer, Decoder, ModelError, StepSequence, WantLogits};
+use firstline::config::{EngineSettings, Settings};
+use firstline::model::{
+    self, BLOCK_TOKENS, BlockId, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, StepSequence, WantLogits,
+};
 use serde_json::{Value, json};
 
 #[derive(Parser)]
@@ -50,6 +52,9 @@ struct Options {
     /// once as `streams` says, each with blocks of its own after the shared ones
     #[arg(long)]
     prefix: Option<usize>,
+    /// Take packed weights from this folder, and leave them there for the next time
+    #[arg(long)]
+    packed: Option<PathBuf>,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -145,10 +150,17 @@ fn predict(options: &Options, text: &str) -> Result<(), ModelError> {
 fn measure(options: &Options) -> Result<(), ModelError> {
     let settings = options.settings();
     let started = Instant::now();
-    ChatTokenizer::from_gguf(&options.model())?;
-    let mut decoder = Decoder::load(&options.model(), &settings)?;
+    let cache = options.packed.as_ref().and_then(|folder| {
+        let mut all = Settings::default();
+        all.engine.packed_dir = Some(folder.clone());
+        PackedCache::new(&all)
+    });
+    let ChatFile { mut decoder, source, .. } = model::load(&options.model(), &settings, cache.as_ref())?;
     let seconds = started.elapsed().as_secs_f64();
     options.report(json!({"what": "load", "seconds": [seconds], "rss_mib": resident_mib()}));
+    if cache.is_some() {
+        source.keep_packed(&source.hash());
+    }
 
     for tokens in options.prompts.iter().copied() {
         let seconds = (0..options.rounds).map(|_| {

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
 use firstline::compute::encoder::{self, AttendShape, Dense, Operand, Precision, Then};
-use firstline::compute::native::NativeBackend;
+use firstline::compute::native::{KvPrecision, NativeBackend};
 use firstline::compute::{
-    AttentionShape, BLOCK_TOKENS, Backend, ComputeError, Format, KvShape, PackedMatrix, Plan, Qkv, Rope, RopeKind,
-    Span, limits,
+    Attend, AttentionShape, BLOCK_TOKENS, Backend, ComputeError, Format, Join, KvShape, PackedMatrix, Plan, Qkv, Rope,
+    RopeKind, Span, limits,
 };
 
 /// Inputs and outputs of the native products: rows of Qwen3-0.6B's, which every format allows.
@@ -72,11 +72,12 @@ fn rows_of(
 ) -> Result<<NativeBackend as Backend>::Rows, ComputeError> {
     let bytes: Vec<u8> = (0..width).flat_map(|i| (((i * 37 % 101) as f32 - 50.0) / 50.0).to_le_bytes()).collect();
     let table = PackedMatrix { name: "rows", format: Format::F32, rows: 1, cols: width, bytes: &bytes };
-    backend.embed_rows(&backend.table(&table)?, &vec![0; rows])
+    backend.embed_rows(&backend.table(&table)?, &vec![0; rows], 1.0)
 }
 
 fn products(criterion: &mut Criterion) -> Result<(), ComputeError> {
-    let (backend, peak) = (NativeBackend::new(false), limits::int8_gmac_s());
+    let (backend, peak) = (NativeBackend::new(KvPrecision::Bytes), limits::int8_gmac_s());
+    let plain = Join { norm: None, scale: 1.0 };
     for format in FORMATS {
         let bytes = weights(format, OUTPUTS, INPUTS);
         let packed = PackedMatrix { name: "weight", format, rows: OUTPUTS, cols: INPUTS, bytes: &bytes };
@@ -86,7 +87,7 @@ fn products(criterion: &mut Criterion) -> Result<(), ComputeError> {
             let mut residual = Some(rows_of(&backend, rows, OUTPUTS)?);
             measure(criterion, &format!("native/{format:?}, {rows} rows"), rows * INPUTS * OUTPUTS, peak, || {
                 let started = Instant::now();
-                residual = residual.take().and_then(|residual| backend.linear_add(&x, &linear, residual).ok());
+                residual = residual.take().and_then(|residual| backend.linear_add(&x, &linear, &plain, residual).ok());
                 started.elapsed()
             });
         }
@@ -96,22 +97,20 @@ fn products(criterion: &mut Criterion) -> Result<(), ComputeError> {
 
 /// Causal attention of one span behind so many tokens, with SmolLM2's heads.
 fn attention(criterion: &mut Criterion) -> Result<(), ComputeError> {
-    let (backend, peak) = (NativeBackend::new(false), limits::f32_gmac_s());
+    let (backend, peak) = (NativeBackend::new(KvPrecision::Bytes), limits::int8_gmac_s());
     let heads = AttentionShape { heads: 9, kv_heads: 3, head_dim: 64 };
     let rope = Rope::new(RopeKind::Interleaved, heads.head_dim, 10_000.0, |_| 1.0);
     for (before, rows) in [(0usize, 512usize), (3584, 512), (512, 1), (4095, 1)] {
         let blocks: Vec<u32> = (0..(before + rows).div_ceil(BLOCK_TOKENS) as u32).collect();
         let mut kv = backend.kv_pool(KvShape { layers: 1, blocks: blocks.len(), attention: heads })?;
-        let plan = |start: usize, rows: usize| Plan {
-            spans: vec![Span { rows: 0..rows, start, blocks: &blocks }],
-            rope: rope.rows(start..start + rows),
-            rows,
-        };
+        let plan =
+            |start: usize, rows: usize| Plan { spans: vec![Span { rows: 0..rows, start, blocks: &blocks }], rows };
         let mut cache = |plan: &Plan<'_>| {
             let [q, k] = [heads.heads, heads.kv_heads].map(|n| n * heads.head_dim);
             let part = |width: usize| rows_of(&backend, plan.rows, width);
             let qkv = Qkv { q: part(q)?, k: part(k)?, v: part(k)? };
-            backend.rope_and_cache(qkv, None, &mut kv, 0, plan)
+            let rotation = rope.rows(plan.spans[0].start..plan.spans[0].start + plan.rows);
+            backend.rope_and_cache(qkv, None, &rotation, &mut kv, 0, plan)
         };
         if before > 0 {
             cache(&plan(0, before))?;
@@ -121,7 +120,7 @@ fn attention(criterion: &mut Criterion) -> Result<(), ComputeError> {
         let seen: usize = (before + 1..=before + rows).sum();
         let macs = 2 * seen * heads.heads * heads.head_dim;
         measure(criterion, &format!("attention/{rows} rows behind {before}"), macs, peak, || {
-            timed(|| backend.paged_attention(&q, &kv, 0, &step).is_ok())
+            timed(|| backend.paged_attention(&q, &kv, 0, &Attend::plain(heads.head_dim), &step).is_ok())
         });
     }
     Ok(())

@@ -149,6 +149,12 @@ pub struct EngineSettings {
     pub kv: String,
     /// Memory for the KV cache, in MiB.
     pub kv_mib: usize,
+    /// Disk space for packed weights, in MiB: the `native` backend keeps them for the next start. 0: none are kept.
+    pub packed_mib: usize,
+    /// Where they are kept. Default: `packed` in the state directory.
+    pub packed_dir: Option<PathBuf>,
+    /// Disk space for operators' computed instructions in the state directory, in MiB. 0: none are saved.
+    pub prefix_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
     /// Most prompt tokens in one step while other sequences are decoding.
@@ -410,8 +416,11 @@ impl Default for EngineSettings {
             kv: "auto".into(),
             context_tokens: 0,
             kv_mib: 1024,
+            packed_mib: 32_768,
+            packed_dir: None,
+            prefix_mib: 4096,
             step_tokens: 512,
-            prefill_chunk_tokens: 64,
+            prefill_chunk_tokens: 256,
             step_ms: 120,
             max_running: 16,
             max_waiting: 64,
@@ -484,6 +493,14 @@ pub enum ConfigError {
     Missing(PathBuf),
     #[error("the configuration is not valid: {0}")]
     Invalid(Box<figment::Error>),
+}
+
+/// Names this very build of the program: its version, and the size and time of its file. What one build computed and
+/// saved may be laid out or rounded otherwise by another.
+pub(crate) fn program_id() -> String {
+    let file = std::env::current_exe().and_then(std::fs::metadata);
+    let file = file.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
+    format!("{} {:?}", env!("CARGO_PKG_VERSION"), file.ok())
 }
 
 #[cfg(test)]

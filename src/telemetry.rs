@@ -107,6 +107,12 @@ pub mod name {
     pub const STEPS: &str = "firstline_engine_steps_total";
     /// Gauge: KV blocks that hold operators' cores.
     pub const KV_PINNED: &str = "firstline_kv_blocks_pinned";
+    /// Gauge: files of computed instructions in the state directory.
+    pub const SAVED_PREFIXES: &str = "firstline_saved_prefixes";
+    /// Gauge: their bytes.
+    pub const SAVED_PREFIX_BYTES: &str = "firstline_saved_prefix_bytes";
+    /// Counter by `outcome` (`restored`, `computed`, `refused`, `unsaved`, `evicted`): computed instructions.
+    pub const PREFIXES: &str = "firstline_prefixes_total";
     /// Counter by `action`, `kind`, `operator`: support turns.
     pub const TURNS: &str = "firstline_turns_total";
     /// Histogram by `operator`, seconds: from a customer's message to the first text of the answer.
@@ -171,6 +177,9 @@ fn describe() {
     describe_gauge!(name::KV_USAGE, "Share of KV blocks in use, 0 to 1.");
     describe_gauge!(name::KV_USAGE_OLD, "Share of KV blocks in use, 0 to 1 (older name).");
     describe_gauge!(name::KV_PINNED, "KV blocks that hold operators' cores.");
+    describe_gauge!(name::SAVED_PREFIXES, "Files of computed instructions in the state directory.");
+    describe_gauge!(name::SAVED_PREFIX_BYTES, "Bytes of computed instructions in the state directory.");
+    describe_counter!(name::PREFIXES, "Computed instructions, by what became of them.");
     describe_gauge!(name::CHUNKS, "Chunks in the index.");
     describe_gauge!(name::CONVERSATIONS, "Conversations of the last thirty days by outcome.");
     describe_gauge!(

@@ -39,5 +39,17 @@ fn read_engine(loaded: &Loaded) {
     counter(name::PREEMPTIONS, stats.preemptions);
     counter(name::CANCELLED, stats.cancelled);
     counter(name::STEPS, stats.steps);
+    let prefixes = loaded.chat.prefix_stats();
+    gauge(name::SAVED_PREFIXES, prefixes.files as f64);
+    gauge(name::SAVED_PREFIX_BYTES, prefixes.bytes as f64);
+    for (outcome, count) in [
+        ("restored", prefixes.restored),
+        ("computed", prefixes.computed),
+        ("refused", prefixes.refused),
+        ("unsaved", prefixes.unsaved),
+        ("evicted", prefixes.evicted),
+    ] {
+        metrics::counter!(name::PREFIXES, "model_name" => model.clone(), "outcome" => outcome).absolute(count);
+    }
     metrics::gauge!(name::CHUNKS).set(loaded.knowledge.snapshot().chunks().len() as f64);
 }

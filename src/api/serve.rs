@@ -18,7 +18,7 @@ use crate::desk::Teams;
 use crate::desk::knowledge::Curator;
 use crate::embed::{Embedder, Reranker};
 use crate::kb::{self, Knowledge, WatchGuard};
-use crate::llm::ChatModel;
+use crate::llm::{ChatModel, PackedCache};
 use crate::store::{StateLock, Store};
 use crate::support::Support;
 
@@ -113,7 +113,8 @@ async fn load(
     let support = {
         let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
-        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge);
+        let state_dir = settings.store.state_dir.clone();
+        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge, &state_dir);
         on_a_thread("support", make).await??
     };
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {
@@ -169,7 +170,8 @@ type Blocking = Result<(ChatModel, Embedder, Knowledge, Option<WatchGuard>), Ser
 
 fn load_blocking(settings: &Settings, models: &ModelFiles, report: &Report) -> Blocking {
     let began = Instant::now();
-    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let chat =
+        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
     let chat_ms = ms(began.elapsed());
     let began = Instant::now();
     let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;

@@ -2,7 +2,7 @@
 
 /// Platt's sigmoid `p = 1 / (1 + exp(-(slope * score + offset)))`
 /// (Platt 1999, with the smoothed targets of Lin, Lin and Weng 2007).
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Platt {
     pub slope: f32,
     pub offset: f32,

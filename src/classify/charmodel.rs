@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// Counts of character trigrams inside words, per alphabet mix as met in the texts it was trained on.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
 pub struct CharModel {
     trigrams: HashMap<[char; 3], u32>,
     bigrams: HashMap<[char; 2], u32>,

@@ -23,7 +23,7 @@ pub struct Training {
 }
 
 /// A trained, calibrated detector of one label.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Detector {
     pub label: String,
     weights: Weights,
@@ -39,7 +39,7 @@ impl Detector {
     }
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 struct Weights {
     sparse: Vec<f32>,
     dense: Vec<f32>,
@@ -83,29 +83,25 @@ impl Weights {
     }
 }
 
-/// Trains a detector for each of `labels` that has a row.
-///
-/// `protected` says which rows' labels must hardly ever be mistaken for the detector's own: thresholds let at most
-/// `share` of them through.
-pub fn train_detectors(
-    rows: &[Training],
-    labels: &[&str],
-    protected: impl Fn(&str) -> bool,
-    share: f32,
-    floor: f32,
-) -> Vec<Detector> {
-    let rows: Vec<&Training> = rows.iter().collect();
-    labels.iter().filter_map(|label| train_detector(&rows, label, &protected, share, floor)).collect()
+/// A detector, and what it would have said of its own lesson.
+#[derive(Debug, Clone)]
+pub struct Taught {
+    pub detector: Detector,
+    /// Each row's probability, by weights that never saw the row's family.
+    pub held_out: Vec<f32>,
 }
 
-/// Trains one detector; `None` where no row has its label. See [`train_detectors`].
-pub fn train_detector(
-    rows: &[&Training],
+/// Trains a detector; `None` where no row has its label.
+///
+/// `protected` says which rows' labels must hardly ever be mistaken for the detector's own: the threshold lets at most
+/// `share` of them through.
+pub fn teach(
+    rows: &[Training],
     label: &str,
     protected: impl Fn(&str) -> bool,
     share: f32,
     floor: f32,
-) -> Option<Detector> {
+) -> Option<Taught> {
     if !rows.iter().any(|r| r.label == label) {
         return None;
     }
@@ -122,12 +118,14 @@ pub fn train_detector(
             scores[i] = weights.score(&row.features);
         }
     }
-    let held_out: Vec<(f32, bool)> = rows.iter().zip(&scores).map(|(r, &s)| (s, r.label == label)).collect();
-    let platt = Platt::fit(&held_out);
-    let spared = rows.iter().zip(&scores).filter(|(r, _)| r.label != label && protected(&r.label));
-    let spared: Vec<f32> = spared.map(|(_, &score)| platt.probability(score)).collect();
+    let pairs: Vec<(f32, bool)> = rows.iter().zip(&scores).map(|(r, &s)| (s, r.label == label)).collect();
+    let platt = Platt::fit(&pairs);
+    let held_out: Vec<f32> = scores.iter().map(|&score| platt.probability(score)).collect();
+    let spared = rows.iter().zip(&held_out).filter(|(r, _)| r.label != label && protected(&r.label));
+    let spared: Vec<f32> = spared.map(|(_, &probability)| probability).collect();
     let threshold = sparing_threshold(&spared, share, floor);
-    Some(Detector { label: label.to_string(), weights: fit(None), platt, threshold })
+    let detector = Detector { label: label.to_string(), weights: fit(None), platt, threshold };
+    Some(Taught { detector, held_out })
 }
 
 #[cfg(test)]
@@ -156,20 +154,21 @@ mod tests {
         rows
     }
 
+    fn spam_detector() -> Detector {
+        teach(&rows(), "spam", |l| l == "ok", 0.01, 0.5).expect("there is spam").detector
+    }
+
     #[test]
     fn a_detector_finds_its_label_and_spares_the_rest() {
-        let detectors = train_detectors(&rows(), &["spam", "missing"], |l| l == "ok", 0.01, 0.5);
-        assert_eq!(detectors.len(), 1);
-        let spam = &detectors[0];
+        let spam = spam_detector();
         assert!(spam.probability(&Features::new("click here for cheap casino money", &[])) > spam.threshold);
         assert!(spam.probability(&Features::new("how do i change where the widget appears", &[])) < spam.threshold);
+        assert!(teach(&rows(), "missing", |l| l == "ok", 0.01, 0.5).is_none());
     }
 
     #[test]
     fn training_twice_gives_the_same_detector() {
         let text = Features::new("cheap widget invoices", &[]);
-        let once = train_detectors(&rows(), &["spam"], |l| l == "ok", 0.01, 0.5);
-        let twice = train_detectors(&rows(), &["spam"], |l| l == "ok", 0.01, 0.5);
-        assert_eq!(once[0].probability(&text), twice[0].probability(&text));
+        assert_eq!(spam_detector().probability(&text), spam_detector().probability(&text));
     }
 }

@@ -4,18 +4,22 @@
 //! be absent). *Detector*: one label against all others ([`logistic`]), whose scores on held-out folds are turned
 //! into probabilities ([`calibrate`]), and whose threshold is the lowest that refuses next to none of the protected
 //! rows. *Character model*: how surprising a text's letters are ([`charmodel`]), which tells keyboard mashing from
-//! words. *Scope*: whether a text is like anything among examples ([`scope`]). *Stack*: a few
+//! words. *Panel*: one label by several detectors that see different things of a text, and its nearest examples ([`panel`]).
+//! *Scope*: whether a text is like anything among examples ([`scope`]). *Stack*: a few
 //! measures as one probability ([`stack`]). Everything is deterministic: the same rows give the same weights.
 
 pub mod calibrate;
 pub mod charmodel;
 pub mod logistic;
+mod nearest;
 pub mod ngrams;
+pub mod panel;
 pub mod scope;
 pub mod stack;
 
 pub use charmodel::CharModel;
-pub use logistic::{Detector, Training, train_detector, train_detectors};
+pub use logistic::{Detector, Training, teach};
 pub use ngrams::Features;
+pub use panel::Panel;
 pub use scope::Scope;
 pub use stack::Stack;

@@ -8,7 +8,7 @@ const RIDGE: f64 = 0.07;
 const ROUNDS: usize = 400;
 const STEP: f64 = 0.5;
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 pub struct Stack {
     mean: Vec<f32>,
     spread: Vec<f32>,

@@ -9,8 +9,10 @@ use clap::Args;
 use super::catalog::{self, Catalog};
 use super::{memory, models, show};
 use crate::api::ModelFile;
+use crate::compute::native::verify_packed_file;
 use crate::config::Settings;
 use crate::kb::{Pack, pack};
+use crate::model::{Gguf, PackedCache};
 
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -60,6 +62,7 @@ pub fn run(settings: anyhow::Result<Settings>, args: &DoctorArgs) -> ExitCode {
             findings.push(gpu(&settings.engine.device));
             findings.push(model(settings, "chat model", catalog::resolve_chat(&settings.models), args.quick));
             findings.push(model(settings, "embed model", catalog::resolve_embed(&settings.models), args.quick));
+            findings.extend(packed_weights(settings, args.quick));
             findings.push(knowledge(settings));
             findings.push(state_dir(&settings.store.state_dir));
             findings.push(disk(&settings.store.state_dir));
@@ -196,6 +199,32 @@ fn model(
         [] => ok(what, text + ", SHA-256 good"),
         faults if faults.iter().all(|fault| fault.contains("no hash to compare")) => warn(what, faults.join("\n")),
         faults => fail(what, faults.join("\n")),
+    }
+}
+
+/// The chat model's packed weights, which the last start has left for the next; nothing where there is no chat model.
+fn packed_weights(settings: &Settings, quick: bool) -> Option<Finding> {
+    let model = catalog::resolve_chat(&settings.models).ok()?;
+    let Some(cache) = PackedCache::new(settings) else {
+        return Some(ok("packed", "weights are packed at every start (engine.packed_mib = 0)"));
+    };
+    let path = cache.path(&Gguf::open(&model.path).ok()?);
+    let limit = settings.engine.packed_mib as u64;
+    let text = match std::fs::metadata(&path) {
+        Err(_) => {
+            let folder = cache.folder().display();
+            format!(
+                "no weights of this model in {folder} yet; the next start packs them and may leave {}",
+                show::mib(limit)
+            )
+        }
+        Ok(file) => format!("{}, {} of at most {}", path.display(), show::mib(file.len() >> 20), show::mib(limit)),
+    };
+    match if quick || !path.exists() { Ok(()) } else { verify_packed_file(&path) } {
+        Ok(()) => Some(ok("packed", text)),
+        Err(reason) => {
+            Some(warn("packed", format!("{text}: {reason}\nremove the file; the next start packs the weights anew")))
+        }
     }
 }
 

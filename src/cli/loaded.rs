@@ -8,7 +8,7 @@ use crate::config::Settings;
 use crate::embed::{Embedder, Reranker};
 use crate::eval::page::Provenance;
 use crate::kb::{Knowledge, Models, Pack};
-use crate::llm::ChatModel;
+use crate::llm::{ChatModel, PackedCache};
 use crate::support::Support;
 
 /// The models that the settings name.
@@ -23,7 +23,8 @@ pub fn load(settings: &Settings) -> anyhow::Result<Loaded> {
     let models = catalog::resolve(settings)?;
     let embedder = Embedder::load(&models.embed.id, &models.embed.path, &models.embed.languages)?;
     let reranker = models.rerank.as_ref().map(|model| Reranker::load(&model.id, &model.path)).transpose()?;
-    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let packed = PackedCache::new(settings);
+    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, packed.as_ref())?;
     Ok(Loaded { chat, readers: Models { embedder, reranker }, chat_languages: models.chat.languages.clone() })
 }
 
@@ -38,6 +39,7 @@ impl Loaded {
             &self.chat_languages,
             self.readers.embedder.clone(),
             knowledge,
+            state,
         )?)
     }
 

@@ -9,7 +9,7 @@ use super::{catalog, show};
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::kb::Knowledge;
-use crate::llm::{ChatModel, GenerateRequest, GenerationEvent, SamplingParams};
+use crate::llm::{ChatModel, GenerateRequest, GenerationEvent, PackedCache, SamplingParams};
 use crate::support::Support;
 
 /// Tokens that are read to see what a conversation costs.
@@ -73,12 +73,18 @@ pub fn print(settings: &Settings) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let (knowledge, _) = opened?;
     ledger.part("pack and index")?;
-    let chat = ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine)?;
+    let chat =
+        ChatModel::load(&models.chat.id, &models.chat.path, &settings.engine, PackedCache::new(settings).as_ref())?;
     ledger.part("chat model: weights, vocabulary")?;
+    if let (held, source @ 1..) = chat.weight_bytes() {
+        let (held, source) = (held as f64 / (1 << 20) as f64, source as f64 / (1 << 20) as f64);
+        println!("  its matrices: {held:.1} MiB for {source:.1} MiB of the file ({:.3})", held / source);
+    }
     super::block_on(read_a_prompt(&chat))?;
     ledger.part(&format!("a conversation of {TRIED_TOKENS} tokens, and room to work"))?;
     let (room, languages) = (settings.knowledge.core_share, &models.chat.languages);
-    let _support = Support::new(&settings.support, room, chat, languages, embedder, knowledge)?;
+    let _support =
+        Support::new(&settings.support, room, chat, languages, embedder, knowledge, &settings.store.state_dir)?;
     ledger.part("filters, router, operators")?;
     let Resident { own, mapped, peak } = ledger.last;
     println!("{:<44} {:>9.1} {:>9.1}", "together", own as f64 / 1024.0, mapped as f64 / 1024.0);

@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use half::f16;
+use half::{bf16, f16};
 
 /// A vector of `N` `f32` lanes.
 ///
@@ -23,6 +23,8 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(from: *const f32) -> Self;
     /// Half-precision numbers.
     unsafe fn load_halves(from: *const f16) -> Self;
+    /// `bfloat16` numbers.
+    unsafe fn load_bfloats(from: *const bf16) -> Self;
     /// Whole numbers.
     unsafe fn load_ints(from: *const i32) -> Self;
     unsafe fn store(self, to: *mut f32);
@@ -61,6 +63,11 @@ impl Lanes for f32 {
     }
     #[inline(always)]
     unsafe fn load_halves(from: *const f16) -> Self {
+        // SAFETY: as for `load`.
+        unsafe { *from }.to_f32()
+    }
+    #[inline(always)]
+    unsafe fn load_bfloats(from: *const bf16) -> Self {
         // SAFETY: as for `load`.
         unsafe { *from }.to_f32()
     }
@@ -130,7 +137,7 @@ impl Lanes for f32 {
 pub(super) mod x86 {
     use std::arch::x86_64::*;
 
-    use half::f16;
+    use half::{bf16, f16};
 
     use super::Lanes;
 
@@ -159,6 +166,14 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn load_halves(from: *const f16) -> Self {
             unsafe { Self(_mm512_cvtph_ps(_mm256_loadu_si256(from.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn load_bfloats(from: *const bf16) -> Self {
+            // They are the upper halves of single-precision numbers.
+            unsafe {
+                let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+                Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+            }
         }
         #[inline(always)]
         unsafe fn load_ints(from: *const i32) -> Self {
@@ -236,6 +251,13 @@ pub(super) mod x86 {
         #[inline(always)]
         unsafe fn load_halves(from: *const f16) -> Self {
             unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+        }
+        #[inline(always)]
+        unsafe fn load_bfloats(from: *const bf16) -> Self {
+            unsafe {
+                let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves)))
+            }
         }
         #[inline(always)]
         unsafe fn load_ints(from: *const i32) -> Self {

@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io;
 use std::ops::Deref;
 use std::path::Path;
+use std::time::SystemTime;
 
 /// The bytes of a whole file, paged in as they are read.
 #[derive(Debug)]
 pub struct MappedFile {
     map: memmap2::Mmap,
+    modified: Option<SystemTime>,
 }
 
 impl MappedFile {
@@ -26,10 +28,22 @@ impl MappedFile {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty"));
         }
         // SAFETY: the map is read only and private to this value. That no other process shortens or rewrites the
-        // file meanwhile cannot be enforced; model files are written once (`models pull` renames a finished file
-        // into place), and everything is copied out of the map while loading.
+        // file meanwhile cannot be enforced; model files and saved weights are written once, beside their place, and
+        // renamed into it, so that whoever replaces one leaves this map what it is.
         let map = unsafe { memmap2::Mmap::map(&file)? };
-        Ok(Self { map })
+        Ok(Self { map, modified: meta.modified().ok() })
+    }
+
+    /// When the file was last written, where the system says so.
+    pub fn modified(&self) -> Option<SystemTime> {
+        self.modified
+    }
+
+    /// Has the system begin to read the file from the disk.
+    pub fn read_ahead(&self) {
+        // A refusal does no harm.
+        #[cfg(unix)]
+        let _ = self.map.advise(memmap2::Advice::WillNeed);
     }
 
     /// Lets the system take back the memory of these bytes of the file; reading them again pages them in again.

@@ -202,6 +202,7 @@ impl<'a, T> SharedOut<'a, T> {
     /// # Safety
     /// No two parts in use at the same time may overlap.
     #[allow(clippy::mut_from_ref)]
+    #[inline(always)]
     pub(super) unsafe fn slice(&self, from: usize, len: usize) -> &mut [T] {
         assert!(from <= self.len && len <= self.len - from, "part {from}+{len} of {}", self.len);
         // SAFETY: in range by the line above; not aliased by the caller's promise.

@@ -2,13 +2,15 @@
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::answer::TokenTable;
 use super::constraint::Grammars;
 use super::engine::{self, EngineOptions};
 use super::handle::{Command, EngineHandle};
-use super::prefix_store::{self, PrefixSlot, PrefixWriter};
+use super::prefix_store::{self, PrefixSlot, PrefixStats, PrefixWriter};
 use super::scheduler::StepLimits;
 use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
 use super::tools::ToolFormat;
@@ -17,7 +19,7 @@ use super::{
     PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
 };
 use crate::config::EngineSettings;
-use crate::model::{BLOCK_TOKENS, ChatTokenizer, Decoder, ModelError};
+use crate::model::{self, BLOCK_TOKENS, ChatFile, ChatTokenizer, ModelError, PackedCache, Source};
 
 /// A chat model with its engine thread. Cheap to clone; the thread ends when the last clone is dropped and all running
 /// generations are done.
@@ -28,11 +30,14 @@ pub struct ChatModel {
 
 struct Inner {
     id: String,
-    hash: String,
+    hash: Arc<FileHash>,
     settings: EngineSettings,
     tokenizer: Arc<ChatTokenizer>,
     template: Option<ChatTemplate>,
     engine: EngineHandle,
+    /// Saved prefixes that were used since are in use.
+    since: SystemTime,
+    prefixes: Mutex<PrefixStats>,
     /// The vocabulary as grammars need it; made when the first is compiled.
     grammars: OnceLock<Result<Grammars, LlmError>>,
 }
@@ -60,24 +65,30 @@ impl ChatModel {
     ///
     /// # Errors
     /// [`LlmError::Load`]: a broken file, an unknown format, a broken chat template, too little memory for the cache.
-    pub fn load(id: &str, path: &Path, settings: &EngineSettings) -> Result<Self, LlmError> {
+    pub fn load(
+        id: &str,
+        path: &Path,
+        settings: &EngineSettings,
+        packed: Option<&PackedCache>,
+    ) -> Result<Self, LlmError> {
         let load_error = |error: ModelError| LlmError::Load(error.to_string());
-        let tokenizer = Arc::new(ChatTokenizer::from_gguf(path).map_err(load_error)?);
+        let ChatFile { tokenizer, decoder, source } = model::load(path, settings, packed).map_err(load_error)?;
+        let tokenizer = Arc::new(tokenizer);
         let template =
             tokenizer.chat_template().map(|source| ChatTemplate::new(source, template_tokens(&tokenizer, source)));
         let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
-        let hash = file_hash(path).map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
-        let decoder = Decoder::load(path, settings).map_err(load_error)?;
         let vocab = decoder.vocab().min(tokenizer.vocab());
         let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
         let inner = Inner {
             id: id.into(),
-            hash,
+            hash: FileHash::beside(source)?,
             settings: settings.clone(),
             tokenizer,
             template,
             engine,
+            since: SystemTime::now(),
+            prefixes: Mutex::default(),
             grammars: OnceLock::new(),
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -89,7 +100,12 @@ impl ChatModel {
 
     /// Hash of the model file (BLAKE3), hex.
     pub fn hash(&self) -> &str {
-        &self.inner.hash
+        self.inner.hash.get()
+    }
+
+    /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
+    pub fn weight_bytes(&self) -> (usize, usize) {
+        self.inner.hash.source.weight_bytes()
     }
 
     /// Longest prompt plus answer, in tokens.
@@ -230,15 +246,39 @@ impl ChatModel {
         }
         let slot = PrefixSlot::new(state_dir, self.hash(), &self.inner.settings, name, &prefix);
         if self.restore(name, &prefix, &slot).await {
+            self.count(state_dir, |stats| stats.restored += 1).await;
             return report(true);
         }
         let (pin_name, pin_prefix) = (name.to_string(), prefix.clone());
         self.inner.engine.ask(|reply| Command::Pin { name: pin_name, prefix: pin_prefix, reply }).await?;
-        if let Err(reason) = self.save(name, prefix.len() / BLOCK_TOKENS, &slot).await {
+        let saved = self.save(name, prefix.len() / BLOCK_TOKENS, &slot, state_dir).await;
+        if let Err(reason) = &saved {
             let file = slot.path();
             tracing::warn!(file = %file.display(), reason, "a pinned prefix could not be saved; it is computed again at the next start");
         }
+        let outcome = |stats: &mut PrefixStats| {
+            stats.computed += 1;
+            stats.evicted += saved.as_ref().copied().unwrap_or(0);
+            stats.unsaved += u64::from(saved.is_err());
+        };
+        self.count(state_dir, outcome).await;
         report(false)
+    }
+
+    /// Counts what became of a prefix, and looks again at what lies on the disk.
+    async fn count(&self, state_dir: &Path, change: impl FnOnce(&mut PrefixStats)) {
+        let state_dir = state_dir.to_path_buf();
+        let on_disk = tokio::task::spawn_blocking(move || prefix_store::on_disk(&state_dir)).await;
+        let mut stats = self.inner.prefixes.lock();
+        change(&mut stats);
+        if let Ok(Ok((files, bytes))) = on_disk {
+            (stats.files, stats.bytes) = (files, bytes);
+        }
+    }
+
+    /// What became of pinned prefixes since the start, and what is saved.
+    pub fn prefix_stats(&self) -> PrefixStats {
+        *self.inner.prefixes.lock()
     }
 
     /// Lets go every pinned prefix but those named, and removes this model's saved files of the others, together with
@@ -249,12 +289,26 @@ impl ChatModel {
     pub async fn keep_only(&self, names: &[String], state_dir: &Path) -> Result<(), LlmError> {
         let keep = names.to_vec();
         self.inner.engine.ask(|reply| Command::KeepOnly { names: keep, reply }).await?;
-        let (state_dir, hash, names) = (state_dir.to_path_buf(), self.hash().to_string(), names.to_vec());
-        let removed = tokio::task::spawn_blocking(move || prefix_store::remove_others(&state_dir, &hash, &names)).await;
-        if let Err(error) = removed.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
-            tracing::warn!(%error, "saved prefixes that nobody uses could not be removed");
-        }
+        let (folder, hash, names, limit) =
+            (state_dir.to_path_buf(), self.hash().to_string(), names.to_vec(), self.prefix_limit());
+        let removed = tokio::task::spawn_blocking(move || {
+            prefix_store::remove_others(&folder, &hash, &names)?;
+            prefix_store::make_room(&folder, limit, 0, None)
+        });
+        let evicted = match removed.await.unwrap_or_else(|e| Err(std::io::Error::other(e))) {
+            Ok((evicted, _)) => evicted,
+            Err(error) => {
+                tracing::warn!(%error, "saved prefixes that nobody uses could not be removed");
+                0
+            }
+        };
+        self.count(state_dir, |stats| stats.evicted += evicted).await;
         Ok(())
+    }
+
+    /// Most bytes of saved prefixes.
+    fn prefix_limit(&self) -> u64 {
+        (self.inner.settings.prefix_mib as u64).saturating_mul(1 << 20)
     }
 
     async fn holds(&self, name: &str, prefix: &[u32]) -> Result<bool, LlmError> {
@@ -277,34 +331,51 @@ impl ChatModel {
         };
         restored
             .inspect_err(|reason| {
+                self.inner.prefixes.lock().refused += 1;
                 let file = slot.path();
                 tracing::warn!(file = %file.display(), reason, "a saved prefix is not used; it is computed again");
             })
             .is_ok()
     }
 
-    /// Writes a pinned prefix, a block at a time, so that the engine never stands still for the disk.
-    async fn save(&self, name: &str, blocks: usize, slot: &PrefixSlot) -> Result<(), String> {
+    /// Writes a pinned prefix, a block at a time, so that the engine never stands still for the disk. Gives the number of
+    /// other files that made room for it.
+    async fn save(&self, name: &str, blocks: usize, slot: &PrefixSlot, state_dir: &Path) -> Result<u64, String> {
         let export = |block| {
             let name = name.to_string();
             self.inner.engine.ask(move |reply| Command::Export { name, block, reply })
         };
         // The disk is written to by a thread of its own; a few blocks wait between the two.
         let (sender, mut blocks_read) = tokio::sync::mpsc::channel::<Vec<u8>>(4);
-        let slot = slot.clone();
+        let (slot, state_dir) = (slot.clone(), state_dir.to_path_buf());
+        let (limit, since) = (self.prefix_limit(), self.inner.since);
         let written = tokio::task::spawn_blocking(move || {
             let mut writer: Option<PrefixWriter> = None;
+            let mut evicted = 0;
             for number in 0..blocks {
                 let Some(bytes) = blocks_read.blocking_recv() else {
                     return Err(std::io::Error::other(format!("block {number} of {blocks} did not come")));
                 };
                 let writer = match &mut writer {
                     Some(writer) => writer,
-                    none => none.insert(slot.create(blocks, bytes.len())?),
+                    none => {
+                        let wanted = PrefixSlot::file_bytes(blocks, bytes.len());
+                        let (removed, fits) = prefix_store::make_room(&state_dir, limit, wanted, Some(since))?;
+                        evicted = removed;
+                        if !fits {
+                            let (needed, limit) = (wanted.div_ceil(1 << 20), limit >> 20);
+                            return Err(std::io::Error::other(format!(
+                                "it takes {needed} MiB, and saved prefixes that are in use leave no room for it: raise \
+                                 engine.prefix_mib ({limit})"
+                            )));
+                        }
+                        none.insert(slot.create(blocks, bytes.len())?)
+                    }
                 };
                 writer.push(&bytes)?;
             }
-            writer.map_or(Ok(()), PrefixWriter::commit)
+            writer.map_or(Ok(()), PrefixWriter::commit)?;
+            Ok(evicted)
         });
         for block in 0..blocks {
             let bytes = export(block).await.map_err(|e| e.to_string())?;
@@ -324,6 +395,29 @@ impl ChatModel {
     /// Numbers for `/metrics` and `doctor`.
     pub fn stats(&self) -> EngineStats {
         self.inner.engine.stats()
+    }
+}
+
+/// The hash of the model file, which takes a while to compute where no earlier start has.
+struct FileHash {
+    source: Source,
+    hash: OnceLock<String>,
+}
+
+impl FileHash {
+    /// Begins to compute it, on a thread that then keeps the packed weights for the next start.
+    fn beside(source: Source) -> Result<Arc<Self>, LlmError> {
+        let both = Arc::new(Self { source, hash: OnceLock::new() });
+        let own = both.clone();
+        std::thread::Builder::new()
+            .name("firstline-keep".into())
+            .spawn(move || own.source.keep_packed(own.get()))
+            .map_err(|e| LlmError::Load(format!("a thread could not be started: {e}")))?;
+        Ok(both)
+    }
+
+    fn get(&self) -> &str {
+        self.hash.get_or_init(|| self.source.hash())
     }
 }
 
@@ -386,12 +480,6 @@ fn options(
         vocab,
         step_time: Duration::from_millis(settings.step_ms),
     })
-}
-
-fn file_hash(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(std::fs::File::open(path)?)?;
-    Ok(hasher.finalize().to_hex().to_string())
 }
 
 #[cfg(test)]

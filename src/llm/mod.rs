@@ -22,7 +22,7 @@
 //! use firstline::llm::{ChatMessage, ChatModel, GenerateRequest};
 //!
 //! # async fn example() -> Result<(), firstline::llm::LlmError> {
-//! let model = ChatModel::load("starter", "model.gguf".as_ref(), &EngineSettings::default())?;
+//! let model = ChatModel::load("starter", "model.gguf".as_ref(), &EngineSettings::default(), None)?;
 //! let question = ChatMessage { role: "user".into(), content: "Hello!".into() };
 //! let prompt = model.prompt(&[question])?.tokens;
 //! let request = GenerateRequest { prompt, max_tokens: 50, ..GenerateRequest::default() };
@@ -57,8 +57,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
+pub use crate::model::PackedCache;
 pub use chat_model::ChatModel;
 pub use constraint::{Constraint, Grammar};
+pub use prefix_store::PrefixStats;
 pub use reasoning::ReasoningSplit;
 pub use tools::{ToolCall, ToolChoice, ToolParser, ToolPart, ToolSpec};
 

@@ -13,6 +13,8 @@ pub(crate) struct Pacer {
 const LEAST: f64 = 8.0;
 /// The first chunk, before anything was measured.
 const FIRST: f64 = 32.0;
+/// Prompt tokens of a step from which its time says how fast the machine reads.
+const TELLING: usize = 128;
 /// How far one measurement moves the size: down fast, up slowly, as congestion control does.
 const CHANGE: (f64, f64) = (0.5, 1.25);
 
@@ -28,6 +30,11 @@ impl Pacer {
 
     /// Takes note of a step of `seconds` with so many decodes and prompt tokens.
     pub fn measured(&mut self, decodes: usize, prompt_tokens: usize, seconds: f64) {
+        if decodes == 0 && prompt_tokens >= TELLING {
+            // Nobody waited, but it says how fast this machine reads: half of what it would read in time is safe.
+            let safe = 0.5 * self.wanted_s / seconds.max(1e-6) * prompt_tokens as f64;
+            self.chunk = self.chunk.max(safe.min(self.most as f64));
+        }
         // Only a step with a whole chunk says whether the chunk is too small or too large.
         if decodes > 0 && prompt_tokens >= self.chunk_tokens() {
             let change = (self.wanted_s / seconds.max(1e-6)).clamp(CHANGE.0, CHANGE.1);
@@ -67,6 +74,18 @@ mod tests {
         run(&mut pacer, 20, 0.1);
         assert_eq!(pacer.chunk_tokens(), 64);
         assert_eq!(Pacer::new(0.15, 4).chunk_tokens(), 4);
+    }
+
+    #[test]
+    fn a_prompt_read_while_nobody_waits_tells_a_safe_chunk_at_once() {
+        let mut pacer = Pacer::new(0.12, 256);
+        pacer.measured(0, 512, 0.3);
+        assert_eq!(pacer.chunk_tokens(), 102);
+        pacer.measured(0, 40, 0.001);
+        pacer.measured(0, 512, 60.0);
+        assert_eq!(pacer.chunk_tokens(), 102);
+        pacer.measured(0, 512, 0.01);
+        assert_eq!(pacer.chunk_tokens(), 256);
     }
 
     #[test]

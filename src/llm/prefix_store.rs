@@ -1,13 +1,19 @@
 //! Pinned prefixes on disk, so that after a restart no customer waits for an operator's instruction to be read again.
 //!
 //! One file a prefix: magic, key, number and size of blocks, the blocks, and a checksum of all that precedes it. The key
-//! binds the file to the model, the tokens and this build. A file that does not match is as good as none.
+//! binds the file to the model, the tokens and this build. A file that does not match is as good as none. Files are
+//! mapped, and their blocks go from there into the KV pool. All of them together keep to a limit: those that were not
+//! used for the longest time go first, and a prefix for which there is no room is computed at every start.
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::config::EngineSettings;
+use serde::Serialize;
+
+use crate::compute::MappedFile;
+use crate::config::{EngineSettings, program_id};
 use crate::model::BLOCK_TOKENS;
 
 const MAGIC: &[u8; 8] = b"FLPREFX1";
@@ -25,8 +31,25 @@ pub(crate) struct PrefixSlot {
 
 /// A prefix's blocks, read and checked.
 pub(crate) struct SavedPrefix {
-    bytes: Vec<u8>,
+    bytes: MappedFile,
     block_bytes: usize,
+}
+
+/// What became of prefixes since the start, and what lies on the disk; for metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PrefixStats {
+    pub files: u64,
+    pub bytes: u64,
+    /// Read from their files.
+    pub restored: u64,
+    /// Computed, because there was no file or none that could be used.
+    pub computed: u64,
+    /// Files that were damaged or another's.
+    pub refused: u64,
+    /// Computed and not saved: no room, or a fault of the disk.
+    pub unsaved: u64,
+    /// Files removed because room was short.
+    pub evicted: u64,
 }
 
 /// Writes a prefix block by block; nothing is seen under its name before [`PrefixWriter::commit`].
@@ -58,9 +81,9 @@ impl PrefixSlot {
     /// # Errors
     /// What is wrong with the file.
     pub fn read(&self, blocks: usize) -> Result<Option<SavedPrefix>, String> {
-        let mut bytes = Vec::new();
-        match File::open(self.path()) {
-            Ok(mut file) => file.read_to_end(&mut bytes).map_err(|e| e.to_string())?,
+        let path = self.path();
+        let bytes = match MappedFile::open(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.to_string()),
         };
@@ -79,7 +102,14 @@ impl PrefixSlot {
         if count != blocks || block_bytes == 0 || count.checked_mul(block_bytes) != Some(body - HEADER) {
             return Err(format!("it says {count} blocks of {block_bytes} bytes; {blocks} blocks were expected"));
         }
+        // A folder that cannot be written to only forgets when the file was used last.
+        let _ = File::options().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
         Ok(Some(SavedPrefix { bytes, block_bytes }))
+    }
+
+    /// Bytes that the file of so many blocks takes.
+    pub fn file_bytes(blocks: usize, block_bytes: usize) -> u64 {
+        (HEADER + CHECKSUM) as u64 + blocks as u64 * block_bytes as u64
     }
 
     /// Starts writing. `block_bytes` is the size of each block that will be pushed.
@@ -125,6 +155,52 @@ pub(crate) fn remove_others(state_dir: &Path, model_hash: &str, names: &[String]
         }
     }
     Ok(())
+}
+
+/// Removes saved prefixes of all models, those first that were not used for the longest time, until `wanted` bytes more
+/// keep to `limit_bytes`. Files used since `spared` stay. Gives the number of files removed, and whether there is room.
+pub(crate) fn make_room(
+    state_dir: &Path,
+    limit_bytes: u64,
+    wanted: u64,
+    spared: Option<SystemTime>,
+) -> std::io::Result<(u64, bool)> {
+    let mut saved = saved_files(state_dir)?;
+    saved.sort();
+    let mut all: u64 = saved.iter().map(|(_, bytes, _)| bytes).sum();
+    let mut removed = 0;
+    for (used, bytes, path) in saved {
+        if all.saturating_add(wanted) <= limit_bytes {
+            break;
+        }
+        if spared.is_none_or(|spared| used < spared) {
+            fs::remove_file(path)?;
+            all -= bytes;
+            removed += 1;
+        }
+    }
+    Ok((removed, all.saturating_add(wanted) <= limit_bytes))
+}
+
+/// Number of saved prefixes, and their bytes.
+pub(crate) fn on_disk(state_dir: &Path) -> std::io::Result<(u64, u64)> {
+    let saved = saved_files(state_dir)?;
+    Ok((saved.len() as u64, saved.iter().map(|(_, bytes, _)| bytes).sum()))
+}
+
+/// Last use, size and path of every saved prefix.
+fn saved_files(state_dir: &Path) -> std::io::Result<Vec<(SystemTime, u64, PathBuf)>> {
+    let folder = folder(state_dir);
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let saved = files(&folder)?.into_iter().filter(|path| path.extension().is_some_and(|e| e == "kv"));
+    saved
+        .map(|path| {
+            let meta = fs::metadata(&path)?;
+            Ok((meta.modified()?, meta.len(), path))
+        })
+        .collect()
 }
 
 fn folder(state_dir: &Path) -> PathBuf {
@@ -185,11 +261,8 @@ impl Drop for PrefixWriter {
 
 /// What cached numbers depend on besides the model: another build may round otherwise or lay blocks out otherwise.
 fn build_id(settings: &EngineSettings) -> String {
-    let program = std::env::current_exe().and_then(fs::metadata);
-    let program =
-        program.map(|m| (m.len(), m.modified().ok().and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok())));
     let EngineSettings { backend, device, weights, kv, .. } = settings;
-    format!("{} {backend} {device} {weights} {kv} {:?}", env!("CARGO_PKG_VERSION"), program.ok())
+    format!("{backend} {device} {weights} {kv} {}", program_id())
 }
 
 #[cfg(test)]
@@ -263,6 +336,34 @@ mod tests {
         remove_others(folder.path(), "abcdef0123456789", &["igor/v1".into()]).unwrap();
         assert!(kept.path().exists() && others.path().exists());
         assert!(!gone.path().exists() && !part.exists());
+    }
+
+    #[test]
+    fn the_longest_unused_goes_when_room_is_short_and_what_is_in_use_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let slots: Vec<PrefixSlot> = ["a", "b", "c"]
+            .iter()
+            .map(|name| PrefixSlot::new(folder.path(), "abcdef01", &EngineSettings::default(), name, &[1]))
+            .collect();
+        let size = PrefixSlot::file_bytes(2, 3);
+        assert_eq!(make_room(folder.path(), 10, 11, None).unwrap(), (0, false));
+        for (days, slot) in slots.iter().enumerate() {
+            save(slot);
+            assert_eq!(fs::metadata(slot.path()).unwrap().len(), size);
+            let used = SystemTime::now() - std::time::Duration::from_secs(86_400 * (3 - days as u64));
+            File::options().append(true).open(slot.path()).unwrap().set_modified(used).unwrap();
+        }
+        assert_eq!(on_disk(folder.path()).unwrap(), (3, 3 * size));
+        assert_eq!(make_room(folder.path(), 4 * size, size, None).unwrap(), (0, true));
+        // Reading is use: the first is now the newest.
+        let since = SystemTime::now();
+        slots[0].read(2).unwrap().unwrap();
+        assert_eq!(make_room(folder.path(), 3 * size, size, Some(since)).unwrap(), (1, true));
+        assert!(slots[0].path().exists() && !slots[1].path().exists() && slots[2].path().exists());
+        assert_eq!(make_room(folder.path(), size, size, Some(since)).unwrap(), (1, false));
+        assert!(slots[0].path().exists() && !slots[2].path().exists());
+        assert_eq!(make_room(folder.path(), 0, 0, None).unwrap(), (1, true));
+        assert_eq!(on_disk(folder.path()).unwrap(), (0, 0));
     }
 
     #[test]

@@ -5,13 +5,14 @@
 //! [`ModelSpec`](super::ModelSpec) on every [`Backend`].
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::gguf::Gguf;
 use super::layers::Weights;
 use super::spec::{ModelSpec, Scales};
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
-use crate::compute::native::{KvPrecision, NativeBackend};
+use crate::compute::native::{KvPrecision, NativeBackend, PackedWeights};
 use crate::compute::{Backend, Format, KvShape, Plan, RopeRows, Span};
 use crate::config::EngineSettings;
 
@@ -32,17 +33,22 @@ impl Decoder {
     pub fn load(path: &Path, settings: &EngineSettings) -> Result<Self, ModelError> {
         let gguf = Gguf::open(path)?;
         let spec = ModelSpec::read(&gguf)?;
-        Self::build(&gguf, spec, settings)
+        Self::build(&gguf, spec, settings, Arc::default())
     }
 
-    /// Builds a decoder of the given shape from the file's tensors.
-    pub(super) fn build(gguf: &Gguf, spec: ModelSpec, settings: &EngineSettings) -> Result<Self, ModelError> {
+    /// Builds a decoder of the given shape from the file's tensors, or from what `packed` has of them.
+    pub(super) fn build(
+        gguf: &Gguf,
+        spec: ModelSpec,
+        settings: &EngineSettings,
+        packed: Arc<PackedWeights>,
+    ) -> Result<Self, ModelError> {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
         let exact = gguf.formats().all(|format| format == Format::F32);
         let masked = spec.layers.iter().any(|layer| layer.attend.is_masked());
         let kv = kv_precision(&settings.kv, exact, masked)?;
-        let native = || NativeBackend::new(kv);
+        let native = || NativeBackend::new(kv).with_weights(packed);
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
             "native" => {

@@ -1,17 +1,15 @@
 //! GGUF files: metadata and tensors of a model, read through a memory map.
 //!
-//! The header is parsed by candle's reader through a cursor over the map (nothing is copied but metadata); what that
-//! reader takes on trust is checked here: alignment, tensor sizes and places, value types. Whatever bytes a file
-//! holds, opening it gives an error that names the file and the reason.
+//! The [`header`] is read in place; alignment, tensor sizes and places, and value types are checked here. Whatever bytes
+//! a file holds, opening it gives an error that names the file and the reason.
+
+mod header;
 
 use std::collections::HashMap;
-use std::io::Cursor;
 use std::ops::Range;
 use std::path::Path;
 
-use candle_core::quantized::GgmlDType;
-use candle_core::quantized::gguf_file::{Content, Value};
-
+use self::header::{Header, Value};
 use super::ModelError;
 use crate::compute::{Format, MappedFile, PackedMatrix};
 
@@ -19,11 +17,18 @@ use crate::compute::{Format, MappedFile, PackedMatrix};
 /// about 20 MB. Bounds what a crafted file can make the reader allocate.
 const HEADER_BYTES: usize = 64 << 20;
 
+/// Pieces of a file's data that are looked at to know it again, and their length.
+const PIECES: usize = 16;
+const PIECE_BYTES: usize = 4096;
+
+/// Bytes that are hashed before their pages are given back.
+const READ_BYTES: usize = 16 << 20;
+
 /// An open GGUF file.
 pub struct Gguf {
     file: String,
     map: MappedFile,
-    metadata: HashMap<String, Value>,
+    header: Header,
     tensors: HashMap<String, TensorPlace>,
 }
 
@@ -45,18 +50,15 @@ impl Gguf {
         let file = path.display().to_string();
         let error = |reason: String| ModelError::File { file: file.clone(), reason };
         let map = MappedFile::open(path).map_err(|e| error(format!("cannot be read: {e}")))?;
-        let header = &map[..map.len().min(HEADER_BYTES)];
-        check_start(header).map_err(error)?;
-        let content = Content::read(&mut Cursor::new(header))
-            .map_err(|e| error(format!("not a whole GGUF file: {}", first_line(&e.to_string()))))?;
-        let start = content.tensor_data_offset;
-        let mut tensors = HashMap::with_capacity(content.tensor_infos.len());
-        for (name, info) in &content.tensor_infos {
-            let place = place(info.shape.dims(), info.ggml_dtype, start, info.offset, map.len())
+        let header = Header::read(&map[..map.len().min(HEADER_BYTES)]).map_err(error)?;
+        let start = data_start(&header).map_err(error)?;
+        let mut tensors = HashMap::with_capacity(header.tensors.len());
+        for (name, info) in &header.tensors {
+            let place = place(&info.dims, info.format, start, info.offset, map.len())
                 .map_err(|reason| error(format!("tensor `{}`: {reason}", printable(name))))?;
             tensors.insert(name.clone(), place);
         }
-        Ok(Self { file, map, metadata: content.metadata, tensors })
+        Ok(Self { file, map, header, tensors })
     }
 
     /// An error about this file.
@@ -70,7 +72,7 @@ impl Gguf {
         kind: &str,
         read: impl FnOnce(&'a Value) -> Option<T>,
     ) -> Result<Option<T>, ModelError> {
-        match self.metadata.get(key) {
+        match self.header.metadata.get(key) {
             None => Ok(None),
             Some(value) => match read(value) {
                 Some(value) => Ok(Some(value)),
@@ -87,9 +89,10 @@ impl Gguf {
     /// whose layers could differ write arrays).
     pub fn count(&self, key: &str) -> Result<Option<usize>, ModelError> {
         self.typed(key, "a whole number (the same for all layers)", |value| match value {
-            Value::Array(all) => {
-                let first = whole(all.first()?)?;
-                all.iter().all(|v| whole(v) == Some(first)).then_some(first)
+            Value::List(all) => {
+                let mut numbers = all.values(&self.map)?.map(|value| whole(&value?));
+                let first = numbers.next()??;
+                numbers.all(|number| number == Some(first)).then_some(first)
             }
             value => whole(value),
         })
@@ -103,11 +106,7 @@ impl Gguf {
 
     /// A number.
     pub fn number(&self, key: &str) -> Result<Option<f64>, ModelError> {
-        self.typed(key, "a number", |value| match value {
-            Value::F32(x) => Some(*x as f64),
-            Value::F64(x) => Some(*x),
-            value => whole(value).map(|x| x as f64),
-        })
+        self.typed(key, "a number", number)
     }
 
     /// As [`Self::number`], for a key that must be there.
@@ -118,15 +117,21 @@ impl Gguf {
 
     /// True or false.
     pub fn flag(&self, key: &str) -> Result<Option<bool>, ModelError> {
-        self.typed(key, "true or false", |value| value.to_bool().ok())
+        self.typed(key, "true or false", |value| match value {
+            Value::Flag(flag) => Some(*flag),
+            _ => None,
+        })
     }
 
     /// A list of true and false; `None` where the key is absent or a number.
     pub fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, ModelError> {
-        match self.metadata.get(key) {
-            Some(Value::Array(_)) => self.typed(key, "a list of true and false", |value| {
-                let flag = |v: &Value| v.to_bool().ok().or_else(|| whole(v).map(|x| x != 0));
-                value.to_vec().ok()?.iter().map(flag).collect()
+        match self.header.metadata.get(key) {
+            Some(Value::List(list)) => self.typed(key, "a list of true and false", |_| {
+                let flag = |value: Value| match value {
+                    Value::Flag(flag) => Some(flag),
+                    value => whole(&value).map(|x| x != 0),
+                };
+                list.values(&self.map)?.map(|value| flag(value?)).collect()
             }),
             _ => Ok(None),
         }
@@ -134,7 +139,10 @@ impl Gguf {
 
     /// A text.
     pub fn text(&self, key: &str) -> Result<Option<&str>, ModelError> {
-        self.typed(key, "a text", |value| value.to_string().ok().map(String::as_str))
+        self.typed(key, "a text", |value| match value {
+            Value::Text(text) => Some(text.as_str()),
+            _ => None,
+        })
     }
 
     /// As [`Self::text`], for a key that must be there.
@@ -145,8 +153,9 @@ impl Gguf {
 
     /// A list of texts.
     pub fn texts(&self, key: &str) -> Result<Option<Vec<&str>>, ModelError> {
-        self.typed(key, "a list of texts", |value| {
-            value.to_vec().ok()?.iter().map(|v| v.to_string().ok().map(String::as_str)).collect()
+        self.typed(key, "a list of texts", |value| match value {
+            Value::List(list) => list.texts(&self.map, &self.header.mended),
+            _ => None,
         })
     }
 
@@ -158,14 +167,9 @@ impl Gguf {
 
     /// A list of numbers.
     pub fn numbers(&self, key: &str) -> Result<Option<Vec<f32>>, ModelError> {
-        self.typed(key, "a list of numbers", |value| {
-            let number = |v: &Value| match v {
-                Value::F32(x) => Some(*x),
-                Value::F64(x) => Some(*x as f32),
-                Value::I32(x) => Some(*x as f32),
-                v => whole(v).map(|x| x as f32),
-            };
-            value.to_vec().ok()?.iter().map(number).collect()
+        self.typed(key, "a list of numbers", |value| match value {
+            Value::List(list) => list.values(&self.map)?.map(|value| Some(number(&value?)? as f32)).collect(),
+            _ => None,
         })
     }
 
@@ -201,7 +205,7 @@ impl Gguf {
     /// The same file with another text in its metadata.
     #[cfg(test)]
     pub(super) fn with_text(mut self, key: &str, text: &str) -> Self {
-        self.metadata.insert(key.into(), Value::String(text.into()));
+        self.header.metadata.insert(key.into(), Value::Text(text.into()));
         self
     }
 
@@ -209,6 +213,37 @@ impl Gguf {
     #[cfg(test)]
     pub(super) fn byte_range(&self, name: &str) -> Option<Range<usize>> {
         self.tensors.get(name).map(|t| t.bytes.clone())
+    }
+
+    /// What tells this file from others without reading all of it: its length, the time it was written, its header and
+    /// some pieces of its data, as a hash.
+    pub fn identity(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        let written = self.map.modified().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        hasher.update(format!("{} {written:?} ", self.map.len()).as_bytes());
+        let (header, data) = self.map.split_at(self.header.len);
+        hasher.update(header);
+        for piece in 0..PIECES {
+            let from = data.len() / PIECES * piece;
+            hasher.update(&data[from..data.len().min(from + PIECE_BYTES)]);
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// Hash of the whole file (BLAKE3, hex).
+    pub fn content_hash(&self) -> String {
+        let mut hasher = blake3::Hasher::new();
+        for (number, piece) in self.map.chunks(READ_BYTES).enumerate() {
+            hasher.update(piece);
+            self.map.give_back(number * READ_BYTES..number * READ_BYTES + piece.len());
+        }
+        hasher.finalize().to_hex().to_string()
+    }
+
+    /// The file's name without folder and ending, of letters and digits only.
+    pub fn stem(&self) -> String {
+        let stem = Path::new(&self.file).file_stem().unwrap_or_default().to_string_lossy();
+        stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect()
     }
 
     /// A matrix of the shape that the model needs.
@@ -304,42 +339,32 @@ fn part(matrix: PackedMatrix<'_>, from: usize, rows: usize) -> PackedMatrix<'_> 
     PackedMatrix { rows, bytes: &matrix.bytes[from * row_bytes..][..rows * row_bytes], ..matrix }
 }
 
-/// Refuses what candle's reader would stumble over: other file kinds, and an alignment of 0.
-fn check_start(header: &[u8]) -> Result<(), String> {
-    if !header.starts_with(b"GGUF") {
-        return Err("not a GGUF file (it does not begin with `GGUF`)".into());
-    }
-    let key = b"general.alignment";
-    let mut rest = header;
-    while let Some(at) = find(rest, key) {
-        rest = &rest[at + key.len()..];
-        // Value type 4 is u32, 5 is i32: the only ones that the format allows for this key.
-        let word = |i: usize| Some(u32::from_le_bytes(rest.get(i..i + 4)?.try_into().ok()?));
-        if let (Some(4 | 5), Some(alignment)) = (word(0), word(4)) {
-            if !alignment.is_power_of_two() || !(8..=1 << 20).contains(&alignment) {
-                return Err(format!("`general.alignment` is {alignment}; it must be a power of two of at least 8"));
-            }
-        } else {
-            return Err("`general.alignment` is not a 32-bit whole number".into());
+/// Where the tensors' data begin.
+fn data_start(header: &Header) -> Result<u64, String> {
+    let alignment = match header.metadata.get("general.alignment") {
+        None => 32,
+        Some(Value::Whole(alignment)) => *alignment,
+        Some(_) => return Err("`general.alignment` is not a whole number".into()),
+    };
+    match u64::try_from(alignment) {
+        Ok(alignment) if alignment.is_power_of_two() && (8..=1 << 20).contains(&alignment) => {
+            Ok((header.len as u64).next_multiple_of(alignment))
         }
+        _ => Err(format!("`general.alignment` is {alignment}; it must be a power of two of at least 8")),
     }
-    Ok(())
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len()).position(|w| w == needle)
 }
 
 /// Checks that a tensor's data lie within the file.
-fn place(dims: &[usize], dtype: GgmlDType, start: u64, offset: u64, file: usize) -> Result<TensorPlace, String> {
-    let format = format(dtype).ok_or_else(|| format!("the format {dtype:?} is not supported"))?;
+fn place(dims: &[usize], number: u32, start: u64, offset: u64, file: usize) -> Result<TensorPlace, String> {
+    let format = format(number)
+        .map_err(|name| format!("the format {name} is not supported; take a file in Q4_K_M, Q8_0 or F16"))?;
     let Some((cols, outer)) = dims.split_last() else {
         return Err("it has no dimensions".into());
     };
     let rows = outer.iter().try_fold(1usize, |product, dim| product.checked_mul(*dim));
     let len = rows.and_then(|rows| format.matrix_bytes(rows, *cols)).filter(|len| *len > 0);
     let Some(len) = len else {
-        return Err(format!("the shape {dims:?} does not fit the format {dtype:?}"));
+        return Err(format!("the shape {dims:?} does not fit the format {format:?}"));
     };
     let from = start.checked_add(offset).and_then(|from| usize::try_from(from).ok());
     let range = from.and_then(|from| Some(from..from.checked_add(len)?));
@@ -352,56 +377,72 @@ fn place(dims: &[usize], dtype: GgmlDType, start: u64, offset: u64, file: usize)
     }
 }
 
-fn format(dtype: GgmlDType) -> Option<Format> {
-    Some(match dtype {
-        GgmlDType::F32 => Format::F32,
-        GgmlDType::F16 => Format::F16,
-        GgmlDType::BF16 => Format::BF16,
-        GgmlDType::Q4_0 => Format::Q4_0,
-        GgmlDType::Q4_1 => Format::Q4_1,
-        GgmlDType::Q5_0 => Format::Q5_0,
-        GgmlDType::Q5_1 => Format::Q5_1,
-        GgmlDType::Q8_0 => Format::Q8_0,
-        GgmlDType::Q2K => Format::Q2K,
-        GgmlDType::Q3K => Format::Q3K,
-        GgmlDType::Q4K => Format::Q4K,
-        GgmlDType::Q5K => Format::Q5K,
-        GgmlDType::Q6K => Format::Q6K,
-        _ => return None,
-    })
+/// The format of ggml's number, or the name of one that is not read.
+fn format(number: u32) -> Result<Format, String> {
+    let foreign = match number {
+        0 => return Ok(Format::F32),
+        1 => return Ok(Format::F16),
+        2 => return Ok(Format::Q4_0),
+        3 => return Ok(Format::Q4_1),
+        6 => return Ok(Format::Q5_0),
+        7 => return Ok(Format::Q5_1),
+        8 => return Ok(Format::Q8_0),
+        10 => return Ok(Format::Q2K),
+        11 => return Ok(Format::Q3K),
+        12 => return Ok(Format::Q4K),
+        13 => return Ok(Format::Q5K),
+        14 => return Ok(Format::Q6K),
+        30 => return Ok(Format::BF16),
+        9 => "Q8_1",
+        15 => "Q8_K",
+        16 => "IQ2_XXS",
+        17 => "IQ2_XS",
+        18 => "IQ3_XXS",
+        19 => "IQ1_S",
+        20 => "IQ4_NL",
+        21 => "IQ3_S",
+        22 => "IQ2_S",
+        23 => "IQ4_XS",
+        24 => "I8",
+        25 => "I16",
+        26 => "I32",
+        27 => "I64",
+        28 => "F64",
+        29 => "IQ1_M",
+        34 => "TQ1_0",
+        35 => "TQ2_0",
+        39 => "MXFP4",
+        40 => "NVFP4",
+        other => return Err(format!("number {other}")),
+    };
+    Err(foreign.into())
 }
 
 fn whole(value: &Value) -> Option<usize> {
-    let wide = match value {
-        Value::U8(x) => *x as u64,
-        Value::U16(x) => *x as u64,
-        Value::U32(x) => *x as u64,
-        Value::U64(x) => *x,
-        Value::I8(x) => u64::try_from(*x).ok()?,
-        Value::I16(x) => u64::try_from(*x).ok()?,
-        Value::I32(x) => u64::try_from(*x).ok()?,
-        Value::I64(x) => u64::try_from(*x).ok()?,
-        _ => return None,
-    };
-    usize::try_from(wide).ok()
+    match value {
+        Value::Whole(number) => usize::try_from(*number).ok(),
+        _ => None,
+    }
+}
+
+fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Whole(x) => Some(*x as f64),
+        Value::Single(x) => Some(*x as f64),
+        Value::Double(x) => Some(*x),
+        _ => None,
+    }
 }
 
 /// A metadata value in a few words, for errors.
 fn describe(value: &Value) -> String {
     match value {
-        Value::Array(all) => format!("a list of {} values", all.len()),
-        Value::String(text) => format!("the text `{}`", printable(&text.chars().take(60).collect::<String>())),
-        Value::Bool(x) => x.to_string(),
-        Value::F32(x) => x.to_string(),
-        Value::F64(x) => x.to_string(),
-        Value::U8(x) => x.to_string(),
-        Value::I8(x) => x.to_string(),
-        Value::U16(x) => x.to_string(),
-        Value::I16(x) => x.to_string(),
-        Value::U32(x) => x.to_string(),
-        Value::I32(x) => x.to_string(),
-        Value::U64(x) => x.to_string(),
-        Value::I64(x) => x.to_string(),
+        Value::List(all) => format!("a list of {} values", all.len),
+        Value::Text(text) => format!("the text `{}`", printable(&text.chars().take(60).collect::<String>())),
+        Value::Flag(x) => x.to_string(),
+        Value::Whole(x) => x.to_string(),
+        Value::Single(x) => x.to_string(),
+        Value::Double(x) => x.to_string(),
     }
 }
 
@@ -410,7 +451,17 @@ pub(super) fn printable(text: &str) -> String {
     text.chars().take(80).flat_map(char::escape_debug).collect()
 }
 
-/// candle adds a backtrace to its messages where it is asked to.
-fn first_line(message: &str) -> String {
-    printable(message.lines().next().unwrap_or_default())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formats_that_are_not_read_are_refused_by_name() {
+        for (number, name) in [(20, "IQ4_NL"), (23, "IQ4_XS"), (39, "MXFP4"), (77, "number 77")] {
+            let refused = place(&[2, 32], number, 0, 0, 1000).err().unwrap();
+            assert!(refused.contains(&format!("the format {name} is not supported")), "{refused}");
+        }
+        assert!(place(&[2, 32], 8, 0, 0, 68).is_ok());
+        assert!(place(&[2, 32], 8, 0, 0, 67).err().unwrap().contains("cut short"));
+    }
 }

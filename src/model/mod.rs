@@ -27,6 +27,7 @@
 mod decoder;
 mod gguf;
 mod layers;
+mod packed_cache;
 mod scaling;
 mod spec;
 mod tokenizer;
@@ -36,10 +37,72 @@ mod tests;
 
 pub use decoder::Decoder;
 pub use gguf::Gguf;
+pub use packed_cache::PackedCache;
 pub use spec::{Architecture, ModelSpec};
 pub use tokenizer::ChatTokenizer;
 
+use std::path::Path;
+use std::sync::Arc;
+
+use self::packed_cache::PackedSlot;
 use crate::compute::ComputeError;
+use crate::compute::native::PackedWeights;
+use crate::config::EngineSettings;
+
+/// A chat model's file, opened once: what tokenizes, what computes, and what is left to do with the file.
+pub struct ChatFile {
+    pub tokenizer: ChatTokenizer,
+    pub decoder: Decoder,
+    pub source: Source,
+}
+
+/// The file that a model came from.
+pub struct Source {
+    gguf: Gguf,
+    slot: Option<PackedSlot>,
+    packed: Arc<PackedWeights>,
+}
+
+/// Opens a model file; the tokenizer is built beside the weights. Weights that were packed by an earlier start are taken
+/// from `cache`.
+///
+/// # Errors
+/// As [`ChatTokenizer::from_gguf`] and [`Decoder::load`].
+pub fn load(path: &Path, settings: &EngineSettings, cache: Option<&PackedCache>) -> Result<ChatFile, ModelError> {
+    let gguf = Gguf::open(path)?;
+    let slot = cache.map(|cache| cache.slot(&gguf));
+    let packed = slot.as_ref().map(PackedSlot::open).unwrap_or_default();
+    let (tokenizer, decoder) = std::thread::scope(|scope| {
+        let tokenizer = scope.spawn(|| ChatTokenizer::read(&gguf));
+        let decoder = ModelSpec::read(&gguf).and_then(|spec| Decoder::build(&gguf, spec, settings, packed.clone()));
+        (tokenizer.join(), decoder)
+    });
+    let tokenizer = tokenizer.map_err(|_| gguf.error("its tokenizer could not be built"))??;
+    Ok(ChatFile { tokenizer, decoder: decoder?, source: Source { gguf, slot, packed } })
+}
+
+impl Source {
+    /// Hash of the whole file (BLAKE3, hex). Reads it, unless an earlier start has.
+    pub fn hash(&self) -> String {
+        self.packed.note().map_or_else(|| self.gguf.content_hash(), str::to_string)
+    }
+
+    /// Keeps packed weights for the next start, where there are some and that has not been done; `hash` is the file's.
+    /// Takes as long as the disk does.
+    pub fn keep_packed(&self, hash: &str) {
+        if let Some(slot) = &self.slot
+            && !self.packed.is_saved()
+            && self.packed.packed_bytes() > 0
+        {
+            slot.save(&self.packed, hash);
+        }
+    }
+
+    /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
+    pub fn weight_bytes(&self) -> (usize, usize) {
+        self.packed.bytes_and_source_bytes()
+    }
+}
 
 /// Index of one KV block in the pool. The decoder owns the memory; `llm/` decides who uses which block.
 pub type BlockId = u32;

@@ -3,7 +3,8 @@
 //!
 //! A line of a file is a message, or a *pattern*: `{connect|transfer} me to {a human|an agent}` stands for as many
 //! messages as its longest choice has words to choose from, so that each of them is met in some message. Messages of
-//! one line are one *family*: they are held out together, or a detector would be tested on what it was taught.
+//! one line are one *family*: they are held out together, or a detector would be tested on what it was taught. Prose is no
+//! pattern; `\n` stands for a line's end in it.
 
 use crate::kb::pack::Pack;
 
@@ -14,15 +15,20 @@ pub const PROSE: &str = "prose";
 /// A pack's own questions and sample answers' questions.
 pub const OWN: &str = "own";
 
+/// Most of a pack's questions that are learnt from: so many say what its customers ask, and more only take time.
+const MOST_OWN: usize = 4000;
+
 /// (label, one message a line)
-const GENERAL: [(&str, &str); 16] = [
+const GENERAL: [(&str, &str); 18] = [
     ("wants_person", include_str!("general/wants_person.txt")),
     ("wants_person", include_str!("general/wish_patterns.txt")),
     (CUSTOMER, include_str!("general/customer.txt")),
     (CUSTOMER, include_str!("general/wish_alikes.txt")),
     (CUSTOMER, include_str!("general/attack_alikes.txt")),
     (CUSTOMER, include_str!("general/spam_alikes.txt")),
+    (CUSTOMER, include_str!("general/talk.txt")),
     (PROSE, include_str!("general/prose.txt")),
+    (PROSE, include_str!("general/manuals.txt")),
     ("injection", include_str!("general/injection.txt")),
     ("injection", include_str!("general/attack_patterns.txt")),
     ("injection", include_str!("general/personas.txt")),
@@ -55,7 +61,12 @@ pub fn examples(pack: &Pack) -> Vec<Example> {
         family: number(text),
     };
     let mut all: Vec<Example> = pack.filters.iter().map(|row| own(&row.text, &row.label)).collect();
-    all.extend(pack.faq.iter().flat_map(|entry| &entry.questions).map(|q| own(q, OWN)));
+    let mut questions: Vec<&String> = pack.faq.iter().flat_map(|entry| &entry.questions).collect();
+    if questions.len() > MOST_OWN {
+        questions.sort_by_key(|q| *blake3::hash(q.as_bytes()).as_bytes());
+        questions.truncate(MOST_OWN);
+    }
+    all.extend(questions.into_iter().map(|q| own(q, OWN)));
     all.extend(pack.operators.iter().flat_map(|o| &o.examples).map(|e| own(&e.question, "sample")));
     all.extend(general());
     all.sort_by_key(|e| (*blake3::hash(e.text.as_bytes()).as_bytes(), e.label.clone()));
@@ -66,12 +77,8 @@ pub fn examples(pack: &Pack) -> Vec<Example> {
 fn general() -> impl Iterator<Item = Example> {
     GENERAL.iter().flat_map(|(label, lines)| {
         lines.lines().map(str::trim).filter(|l| !l.is_empty()).flat_map(|line| {
-            messages(line).into_iter().map(|text| Example {
-                text,
-                label: (*label).into(),
-                of_pack: false,
-                family: number(line),
-            })
+            let texts = if *label == PROSE { vec![line.replace("\\n", "\n")] } else { messages(line) };
+            texts.into_iter().map(|text| Example { text, label: (*label).into(), of_pack: false, family: number(line) })
         })
     })
 }

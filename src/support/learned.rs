@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::SupportError;
-use super::filter::Filters;
+use super::filter::{Filters, Saved};
 use super::lexicon::Lexicon;
 use super::quarantine::Quarantine;
 use crate::embed::Embedder;
@@ -19,9 +19,10 @@ pub(super) struct Learned {
 }
 
 impl Learned {
-    /// Learns all from a snapshot. Blocking; seconds.
-    pub fn all(snapshot: Arc<Snapshot>, embedder: &Embedder) -> Result<Self, SupportError> {
-        let filters = Filters::learn(snapshot.pack(), embedder).map_err(|e| SupportError::Filters(e.to_string()))?;
+    /// Learns all from a snapshot, or reads what was saved of it. Blocking; seconds where it has to learn.
+    pub fn all(snapshot: Arc<Snapshot>, embedder: &Embedder, saved: &Saved) -> Result<Self, SupportError> {
+        let filters = Filters::saved_or_learnt(snapshot.pack(), embedder, saved);
+        let filters = filters.map_err(|e| SupportError::Filters(e.to_string()))?;
         Ok(Self::with(snapshot, Arc::new(filters)))
     }
 

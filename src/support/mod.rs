@@ -4,7 +4,7 @@
 //!
 //! 1. [`conversation`]: the transcript, its language and state.
 //! 2. [`filter`] (with [`rules`], [`attack`] and the examples of [`general`]): spam, gibberish, flood and injection are
-//!    refused; off-topic and the wrong company are answered kindly.
+//!    refused; off-topic and the wrong company are answered kindly. What was learnt is saved for the next start.
 //! 3. [`route`]: which operator serves, and which version of its instruction.
 //! 4. [`handoff`] (with [`wish`]): when a person takes over, and what that person gets to read.
 //! 5. [`retrieve`]: the query, read as it was meant ([`spelling`], [`script`]); [`fit`]: how well each find *fits*

@@ -119,8 +119,7 @@ fn leads_away(sentence: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kb::pack::Pack;
-    use crate::support::general;
+    use crate::support::attack;
 
     fn chunk(text: &str) -> Arc<Chunk> {
         Arc::new(Chunk {
@@ -140,8 +139,7 @@ mod tests {
     }
 
     fn quarantine(chunk: &Arc<Chunk>) -> Quarantine {
-        let attacks = AttackDetector::learn(&general::examples(&Pack::default()), std::iter::empty());
-        Quarantine::of(std::slice::from_ref(chunk), attacks.as_ref())
+        Quarantine::of(std::slice::from_ref(chunk), Some(&attack::of_general_examples()))
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::filter::Filters;
+use super::filter::{Filters, Saved};
 use super::learned::Learned;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
@@ -31,6 +31,8 @@ struct Inner {
     knowledge: Knowledge,
     core_share: f32,
     learned: RwLock<Arc<Learned>>,
+    /// Where learnt filters are saved.
+    saved: Saved,
     /// Held while a changed pack's filters and cores are prepared.
     learning: tokio::sync::Mutex<()>,
     /// Where prefixes are saved; known from the first warm-up on.
@@ -38,8 +40,10 @@ struct Inner {
 }
 
 impl Support {
-    /// Learns the pack's filters and vocabulary. Blocking; seconds.
+    /// Learns the pack's filters and vocabulary, or reads the filters where they were saved. Blocking; seconds where it
+    /// has to learn.
     ///
+    /// `state_dir`: where learnt filters are saved for the next start.
     /// `core_share`: the share of the model's context that an instruction's core may take (`knowledge.core_share`).
     /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
     ///
@@ -52,6 +56,7 @@ impl Support {
         chat_languages: &[String],
         embedder: Embedder,
         knowledge: Knowledge,
+        state_dir: &Path,
     ) -> Result<Self, SupportError> {
         let snapshot = knowledge.snapshot();
         if snapshot.pack().operators.is_empty() {
@@ -59,7 +64,8 @@ impl Support {
                 "the knowledge pack has no operator: add operators/NAME/operator.toml and v1.md".into(),
             ));
         }
-        let learned = Arc::new(Learned::all(snapshot, &embedder)?);
+        let saved = Saved::below(state_dir);
+        let learned = Arc::new(Learned::all(snapshot, &embedder, &saved)?);
         Ok(Self {
             inner: Arc::new(Inner {
                 settings: settings.clone(),
@@ -69,6 +75,7 @@ impl Support {
                 knowledge,
                 core_share,
                 learned: RwLock::new(learned),
+                saved,
                 learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
@@ -84,7 +91,7 @@ impl Support {
         let inner = &self.inner;
         let mut learned = inner.learned.read().with_filters_of(knowledge.snapshot());
         if learned.filters_are_old() {
-            learned = Learned::all(knowledge.snapshot(), &inner.embedder)?;
+            learned = Learned::all(knowledge.snapshot(), &inner.embedder, &inner.saved)?;
         }
         Ok(Self {
             inner: Arc::new(Inner {
@@ -95,6 +102,7 @@ impl Support {
                 knowledge,
                 core_share: inner.core_share,
                 learned: RwLock::new(Arc::new(learned)),
+                saved: inner.saved.clone(),
                 learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
@@ -209,7 +217,8 @@ impl Inner {
         let current = self.learned.read().clone();
         if current.filters_are_old() {
             let (inner, snapshot) = (self.clone(), current.snapshot.clone());
-            let learnt = tokio::task::spawn_blocking(move || Filters::learn(snapshot.pack(), &inner.embedder)).await;
+            let learn = move || Filters::saved_or_learnt(snapshot.pack(), &inner.embedder, &inner.saved);
+            let learnt = tokio::task::spawn_blocking(learn).await;
             match learnt {
                 Ok(Ok(filters)) => {
                     let mut slot = self.learned.write();

@@ -9,8 +9,8 @@ use super::text::{self, has_any};
 
 /// Learnt probability from which words that speak against a wish are not believed ("no thanks, just an agent").
 const SURELY: f32 = 0.75;
-/// Learnt probability below which the rules are not believed.
-const SURELY_NOT: f32 = 0.35;
+/// Share of the threshold below which the rules are not believed.
+const NOT_QUITE: f32 = 0.8;
 
 /// What a message says about talking to a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,21 +31,21 @@ impl Wish {
         Self { score, reason: reason.into(), against: score > 0.0 && score <= 0.1 }
     }
 
-    /// The rules' verdict with a learnt probability beside it: what either hears is a wish, unless the words speak
-    /// against it (for the learnt one) or the examples do, surely (for the rules).
+    /// The rules' verdict with a learnt probability beside it, which knows the rules' as one of its signs. It decides,
+    /// unless the words speak against a wish and it is not sure, or the rules hear one and it is only not quite sure.
     pub fn weighed(self, probability: f32, threshold: f32) -> Self {
         let learnt = match probability >= threshold {
             true => 0.5 + 0.5 * (probability - threshold) / (1.0 - threshold).max(1e-3),
             false => 0.5 * probability / threshold.max(1e-3),
         };
         match (self.is_wish(), learnt >= 0.5) {
-            (true, _) if probability < SURELY_NOT => {
-                Self { score: 0.49, reason: "names a person, but resembles other questions".into(), ..self }
+            (true, true) => Self { score: learnt, ..self },
+            (true, false) if probability >= NOT_QUITE * threshold => Self { score: 0.5, ..self },
+            (true, false) => {
+                Self { score: learnt, reason: "names a person, but resembles other questions".into(), ..self }
             }
-            (true, _) => Self { score: self.score.max(learnt), ..self },
-            (false, true) if self.against && probability < SURELY => self,
+            (false, true) if self.against && probability < SURELY => Self { score: learnt.min(0.49), ..self },
             (false, true) => Self { score: learnt, reason: "resembles the examples of a wish".into(), ..self },
-            // Below the threshold only the order counts.
             (false, false) => Self { score: learnt, ..self },
         }
     }

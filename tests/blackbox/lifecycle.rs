@@ -48,6 +48,76 @@ async fn a_conversation_goes_on_after_a_restart() {
     assert_eq!(second.header("x-conversation-id"), id);
 }
 
+/// How often something became of a computed instruction.
+async fn prefixes(server: &Server, outcome: &str) -> f64 {
+    let (metrics, outcome) = (server.get("/metrics").await.text(), format!("outcome=\"{outcome}\""));
+    let line = metrics.lines().find(|l| l.starts_with("firstline_prefixes_total{") && l.contains(&outcome));
+    let value = line.and_then(|line| line.rsplit(' ').next()?.parse().ok());
+    value.unwrap_or_else(|| panic!("no {outcome} in {metrics}"))
+}
+
+#[tokio::test]
+async fn a_second_start_has_nothing_to_pack_and_no_instruction_to_read() {
+    let own = "[engine]\npacked_dir = \"packed\"\n";
+    let dir = Server::start(own).stop();
+    std::fs::remove_dir_all(dir.path().join("state/prefixes")).unwrap();
+    std::fs::remove_dir_all(dir.path().join("packed")).ok();
+
+    let server = Server::again_while(dir, "packed weights are kept for the next start");
+    let computed = prefixes(&server, "computed").await;
+    assert!(computed >= 1.0 && prefixes(&server, "restored").await == 0.0);
+    assert_eq!(server.metric("firstline_saved_prefixes").await, computed);
+    let answer = server.ask("support", "How long is the warranty?").await.content();
+
+    let server = Server::again(server.stop());
+    assert_eq!((prefixes(&server, "computed").await, prefixes(&server, "restored").await), (0.0, computed));
+    assert!(server.metric("firstline_saved_prefix_bytes").await > 1e5);
+    assert_eq!(server.ask("support", "How long is the warranty?").await.content(), answer);
+    let dir = server.stop();
+
+    let packed = std::fs::read_dir(dir.path().join("packed")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&packed).unwrap();
+    bytes[60] ^= 1;
+    std::fs::write(&packed, bytes).unwrap();
+    let server = Server::again_while(dir, "packed weights are kept for the next start");
+    assert!(server.log().contains("packed weights are not used; they are packed anew"), "{}", server.log());
+    assert_eq!(server.ask("support", "How long is the warranty?").await.content(), answer);
+}
+
+#[tokio::test]
+async fn instructions_for_which_there_is_no_room_are_computed_at_every_start_and_counted() {
+    let server = Server::start("[engine]\nprefix_mib = 0\n");
+    let computed = prefixes(&server, "computed").await;
+    assert!(computed >= 1.0);
+    assert_eq!(prefixes(&server, "unsaved").await, computed);
+    assert_eq!(server.metric("firstline_saved_prefix_bytes").await, 0.0);
+    assert!(server.log().contains("raise engine.prefix_mib"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn learnt_filters_are_kept_and_learnt_again_where_they_were_damaged() {
+    const SPAM: &str = "Earn $5000 a week from home! Click here: http://casino.example Limited offer!!!";
+    const LEARNT: &str = "learnt the entrance filters";
+    let refuses = async |server: &Server| {
+        let reply = server.ask("support", SPAM).await;
+        assert_eq!(reply.json()["support"]["action"], "filtered", "{}", reply.text());
+    };
+    let dir = Server::start("").stop();
+    let saved = dir.path().join("state/filters/learnt.bin");
+    let mut bytes = std::fs::read(&saved).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&saved, bytes).unwrap();
+    let server = Server::again(dir);
+    refuses(&server).await;
+    let log = server.log();
+    assert!(log.contains("saved filters are damaged") && log.contains(LEARNT), "{log}");
+    let server = Server::again(server.stop());
+    refuses(&server).await;
+    let log = server.log();
+    assert!(!log.contains("damaged") && !log.contains(LEARNT), "{log}");
+}
+
 #[test]
 fn a_public_address_without_keys_is_refused_at_once() {
     let dir = tempfile::tempdir().unwrap();

@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 pub const CHAT_MODEL: &str = "smollm2-135m-instruct-q4_1";
 pub const EMBED_MODEL: &str = "all-minilm-l6-v2";
 
+const PACKED_DIR: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/packed");
+
 /// A running server. Dropping it stops the process; so does the end of the test program.
 pub struct Server {
     pub base: String,
@@ -71,6 +73,25 @@ impl Server {
 
     /// A folder with a pack and these settings.
     fn folder(pack: &str, settings: &str) -> tempfile::TempDir {
+        let dir = Self::bare_folder(pack, settings);
+        // What the small pack teaches the filters is learnt once for all tests, not for seconds by each server.
+        static LEARNT: OnceLock<()> = OnceLock::new();
+        let learnt = Path::new(env!("CARGO_TARGET_TMPDIR")).join("filters");
+        LEARNT.get_or_init(|| {
+            let dir = Self::bare_folder("tests/packs/mini", "");
+            let of_server = dir.path().join("state/filters");
+            std::fs::create_dir_all(&learnt).expect("a folder");
+            copy_dir(&learnt, &of_server);
+            let server = Self::spawn_in(dir, &["--port", "0"]);
+            server.wait_for("ready after");
+            let dir = server.stop();
+            copy_dir(&dir.path().join("state/filters"), &learnt);
+        });
+        copy_dir(&learnt, &dir.path().join("state/filters"));
+        dir
+    }
+
+    fn bare_folder(pack: &str, settings: &str) -> tempfile::TempDir {
         let dir = tempfile::tempdir().expect("a temporary folder");
         copy_dir(&Path::new(env!("CARGO_MANIFEST_DIR")).join(pack), &dir.path().join("kb"));
         std::fs::write(dir.path().join("firstline.toml"), settings).expect("settings are written");
@@ -80,6 +101,9 @@ impl Server {
     fn spawn_in(dir: tempfile::TempDir, args: &[&str]) -> Server {
         // The server outlives neither this process nor a failed test: the shell waits for the end of its own input.
         const KEEPER: &str = r#""$@" </dev/null & pid=$!; exec >/dev/null 2>&1; cat; kill -TERM $pid; wait $pid"#;
+        let settings = std::fs::read_to_string(dir.path().join("firstline.toml")).unwrap_or_default();
+        // All servers have the same model: the first leaves its packed weights for the others.
+        let packed = (!settings.contains("packed_dir")).then_some(("FIRSTLINE_ENGINE__PACKED_DIR", PACKED_DIR));
         let mut shell = Command::new("sh")
             .args(["-c", KEEPER, "sh", env!("CARGO_BIN_EXE_firstline")])
             .args(arguments(dir.path()))
@@ -87,6 +111,7 @@ impl Server {
             .env_remove("FIRSTLINE_LOG")
             // Several servers run at once.
             .env("FIRSTLINE_ENGINE__KV_MIB", "512")
+            .envs(packed)
             .current_dir(dir.path())
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -171,6 +196,16 @@ impl Server {
     pub fn again(dir: tempfile::TempDir) -> Server {
         let server = Self::spawn_in(dir, &["--port", "0"]);
         server.wait_for("ready after");
+        server
+    }
+
+    /// The same, ready and after it has said something that may come before or after it is ready.
+    pub fn again_while(dir: tempfile::TempDir, words: &str) -> Server {
+        let server = Self::spawn_in(dir, &["--port", "0"]);
+        server.wait_for(words);
+        if !server.log().contains("ready after") {
+            server.wait_for("ready after");
+        }
         server
     }
 

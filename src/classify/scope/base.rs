@@ -25,6 +25,7 @@ pub(super) const WORD_SIGNS: usize = 6;
 pub(super) const SIGNS: usize = WORD_SIGNS + 9;
 
 /// The examples, ready to be compared.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Base {
     texts: HashMap<String, u32>,
     /// (number, unit vector, group) of the examples that have one.
@@ -206,6 +207,7 @@ fn best_group(likeness: &[(f32, usize)]) -> f32 {
 }
 
 /// The examples' letters: n-grams weighted by how rare they are.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Letters {
     /// Hashed n-gram -> (example, weight), the weights of an example of L2 norm 1.
     postings: BTreeMap<u32, Vec<(u32, f32)>>,

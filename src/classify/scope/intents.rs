@@ -11,7 +11,7 @@ const L2: f32 = 1e-5;
 /// Share of a group in a row's prediction below which the row teaches it nothing.
 const LEAST_ERROR: f32 = 1e-3;
 
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Intents {
     /// A line of weights for each group.
     weights: Vec<f32>,

@@ -13,6 +13,8 @@ use super::stack::Stack;
 use base::{Base, DECIDING, DECIDING_WORDS, SIGNS};
 use space::numbered;
 
+pub(in crate::classify) use space::dot;
+
 mod base;
 mod intents;
 mod space;
@@ -25,6 +27,7 @@ const JUDGED: usize = 700;
 const SPARED_SHARE: f32 = 0.05;
 
 /// What is in scope.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Scope {
     base: Base,
     dense: Option<Stack>,

@@ -53,7 +53,7 @@ fn clusters(vectors: &[Vec<f32>]) -> Vec<usize> {
 }
 
 /// Turns a covariance into the unit one: the inverse of its Cholesky factor.
-#[derive(Default)]
+#[derive(Default, serde::Serialize, serde::Deserialize)]
 pub(super) struct Whitening {
     /// Lower triangle, row by row.
     factor: Vec<f32>,
@@ -99,7 +99,7 @@ impl Whitening {
     }
 }
 
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(in crate::classify) fn dot(a: &[f32], b: &[f32]) -> f32 {
     // Sums side by side, which the compiler may keep in one register.
     const LANES: usize = 16;
     let (long, short) = (a.chunks_exact(LANES).zip(b.chunks_exact(LANES)), a.len().min(b.len()) / LANES * LANES);

@@ -1,15 +1,15 @@
 //! How each format's weights lie in a packed matrix, and how a kernel reads them.
 //!
-//! Every format comes down to the same arithmetic. A weight is `scale * byte - shift`, with one scale and one shift for
-//! each column and block of 32 inputs (Q6_K: two halves of 16 with a scale each). With activations `d * a` (see
-//! [`super::rows`]), a block adds
+//! Every format comes down to the same arithmetic. A weight is `scale * (byte - offset)` or `scale * byte - minimum`, with
+//! one scale and one minimum for each column and block of 32 inputs (Q6_K: two halves of 16 with a scale each). With
+//! activations `d * a` (see [`super::rounded`]), a block adds
 //!
 //! ```text
-//! scale * d * Σ byte * a  -  shift * d * Σ a
+//! scale * d * (Σ byte * a - offset * Σ a)     or     scale * d * Σ byte * a  -  minimum * d * Σ a
 //! ```
 //!
-//! to a column's sum: the first sum is in whole numbers, the second is the same for all columns and is kept with the
-//! activations.
+//! to a column's sum. What is in brackets is one sum of whole numbers: `offset * Σ a` is the same for all columns, is kept
+//! with the activations, and the sum starts from its negative.
 //!
 //! A tile of 16 columns has three runs of memory, so that each is read from front to back:
 //! - *quants*, per block of 32 inputs: a 4-bit plane of four vectors of 64 bytes (vector `j` holds step `j` in the lower
@@ -18,6 +18,7 @@
 //! - *sides*, per block: the scales and shifts of 16 columns as the format stores them.
 //! - *supers*, per 256 inputs: what K-quants share between eight blocks.
 
+use super::rounded::{OFFSET_8, OFFSET_32, OFFSET_128};
 use super::tile::{COLUMNS, STEP, Tile};
 
 /// A tile's three runs.
@@ -43,6 +44,9 @@ pub(super) trait Code: 'static {
     const HALVES: usize = 1;
     /// True where bytes reach beyond 127; they are the weights plus 128.
     const WIDE: bool = false;
+    /// Which of a block's [`starts`](super::rounded::Block::starts) takes the offset away (that of the first half, where
+    /// there are two). `None`: there is a [`Self::shift`] to take in.
+    const START: Option<usize> = None;
     /// True where ggml rounds the activations' sums to half precision, and results are to agree with it.
     const ROUNDED_SUMS: bool = false;
 
@@ -148,7 +152,7 @@ const HALVES: usize = 2 * COLUMNS;
 
 /// A format whose block has one scale, and whose bytes are the weights plus an offset.
 macro_rules! with_offset {
-    ($name:ident, $steps:ident, $quants:expr, $offset:expr) => {
+    ($name:ident, $steps:ident, $quants:expr, $offset:expr, $start:expr) => {
         pub(super) struct $name;
 
         // SAFETY (bodies): passed on from the caller.
@@ -156,6 +160,7 @@ macro_rules! with_offset {
             const QUANTS: usize = $quants;
             const SIDES: usize = HALVES;
             const WIDE: bool = $offset == 128;
+            const START: Option<usize> = $start;
 
             #[inline(always)]
             unsafe fn steps<T: Tile>(tile: &TileAt, block: usize) -> [T::Bytes; 8] {
@@ -235,9 +240,9 @@ macro_rules! with_unit_and_minimum {
     };
 }
 
-with_offset!(Q4_0, nibbles, PLANE4, 8);
-with_offset!(Q5_0, five_bits, PLANE4 + PLANE1, 16);
-with_offset!(Q8_0, whole_bytes, 8 * STEP, 128);
+with_offset!(Q4_0, nibbles, PLANE4, 8, Some(OFFSET_8));
+with_offset!(Q5_0, five_bits, PLANE4 + PLANE1, 16, None);
+with_offset!(Q8_0, whole_bytes, 8 * STEP, 128, Some(OFFSET_128));
 with_minimum!(Q4_1, nibbles, PLANE4);
 with_minimum!(Q5_1, five_bits, PLANE4 + PLANE1);
 with_unit_and_minimum!(Q4K, nibbles, PLANE4);
@@ -252,6 +257,7 @@ impl Code for Q6K {
     const SIDES: usize = 2 * COLUMNS;
     const SUPERS: usize = HALVES;
     const HALVES: usize = 2;
+    const START: Option<usize> = Some(OFFSET_32);
 
     #[inline(always)]
     unsafe fn steps<T: Tile>(tile: &TileAt, block: usize) -> [T::Bytes; 8] {

@@ -11,17 +11,20 @@
 //!
 //! The parts: [`tile`] is what an instruction set must do, 16 columns at a time; [`code`] is what a format's weights
 //! look like; [`packed`] lays them out; [`rounded`] are activations of 8 bits; [`product`] multiplies; [`passes`] is what
-//! lies between. Float formats (F32, F16, BF16) are multiplied exactly, in [`panels`](super::panels).
+//! lies between; [`saved`] keeps packed weights in a file for the next start. Float formats (F32, F16, BF16) are multiplied exactly, in [`panels`](super::panels).
 //!
 //! A row's results are the same bits whatever rows share its step: every sum is taken in one order.
 
 mod buffers;
 mod code;
 mod kv8;
+mod memory;
 mod packed;
+mod packing;
 mod passes;
 mod product;
 mod rounded;
+mod saved;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -35,6 +38,7 @@ use self::buffers::{Buffers, Rounded};
 use self::kv8::Kv8;
 use self::packed::Packed;
 use self::product::{GROUP, for_each_group, for_each_group_of_two};
+pub use self::saved::{PackedWeights, verify_packed_file};
 use self::tile::Isa;
 pub use self::weights::{Linear, Norm, Table};
 use self::weights::{Weight, vector};
@@ -49,6 +53,7 @@ use super::{
 pub struct NativeBackend {
     isa: Isa,
     kv: KvPrecision,
+    packed: Arc<PackedWeights>,
     buffers: Arc<Buffers>,
 }
 
@@ -92,7 +97,12 @@ struct Normed {
 impl NativeBackend {
     /// The backend with the best instruction set of this CPU.
     pub fn new(kv: KvPrecision) -> Self {
-        Self { isa: Isa::best(), kv, buffers: Arc::default() }
+        Self { isa: Isa::best(), kv, packed: Arc::default(), buffers: Arc::default() }
+    }
+
+    /// The same with weights from `packed`, where it has them.
+    pub fn with_weights(self, packed: Arc<PackedWeights>) -> Self {
+        Self { packed, ..self }
     }
 
     /// True where matrices of this format can be held.
@@ -175,11 +185,12 @@ impl NativeBackend {
             for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
                 // SAFETY: each group writes its own columns and rows.
                 let out = unsafe { out.slice(row * width + first, here) };
-                match bias {
-                    Some(bias) => {
+                match (bias, <&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
+                    (Some(bias), ..) => {
                         out.iter_mut().zip(sums).zip(&bias[first..]).for_each(|((out, sum), bias)| *out += sum + bias);
                     }
-                    None => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                    (None, Ok(out), Ok(sums)) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                    _ => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
                 }
             }
         });
@@ -293,7 +304,11 @@ unsafe fn put(out: &SharedOut<'_>, width: usize, first: usize, rows: Range<usize
     for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
         // SAFETY: by the caller's promise.
         let out = unsafe { out.slice(row * width + first, here) };
-        out.copy_from_slice(&sums[..here]);
+        // A copy of known length needs no call.
+        match (<&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
+            (Ok(out), Ok(sums)) => *out = *sums,
+            _ => out.copy_from_slice(&sums[..here]),
+        }
         if let Some(bias) = bias {
             out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
         }
@@ -316,7 +331,7 @@ impl Backend for NativeBackend {
     type Kv = NativeKv;
 
     fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Linear, ComputeError> {
-        Ok(Linear { weight: Arc::new(Weight::new(weight)?), bias: bias.map(vector).transpose()? })
+        Ok(Linear { weight: self.packed.weight(weight)?, bias: bias.map(vector).transpose()? })
     }
 
     fn norm(&self, weight: &PackedMatrix<'_>, eps: f32) -> Result<Norm, ComputeError> {
@@ -324,7 +339,7 @@ impl Backend for NativeBackend {
     }
 
     fn table(&self, weight: &PackedMatrix<'_>) -> Result<Table, ComputeError> {
-        Ok(Table { weight: Arc::new(Weight::new(weight)?) })
+        Ok(Table { weight: self.packed.weight(weight)? })
     }
 
     fn tied_head(&self, table: &Table) -> Result<Linear, ComputeError> {
@@ -383,12 +398,7 @@ impl Backend for NativeBackend {
         let Qkv { mut q, mut k, v } = qkv;
         if let Some(norms) = qk_norm {
             for (x, norm) in [&mut q, &mut k].into_iter().zip(norms) {
-                let before = {
-                    let mut copy = self.buffers.rows(x.count(), x.width());
-                    copy.copy_from_slice(x);
-                    copy
-                };
-                passes::norm(self.isa, &before, |head| head, norm, x);
+                passes::norm_in_place(self.isa, x, norm);
             }
         }
         let attention = on_pool!(kv, pool => pool.shape().attention);

@@ -12,7 +12,7 @@ use crate::compute::{Activation, gate, norm};
 const PIECE: usize = 8 * 1024;
 
 thread_local! {
-    /// One row between a norm and its rounding.
+    /// One row before a norm, or between a norm and its rounding.
     static ROW: RefCell<Vec<f32>> = RefCell::default();
 }
 
@@ -31,6 +31,22 @@ pub(super) fn norm(isa: Isa, x: &[f32], rows: impl Fn(usize) -> usize + Sync, no
         // SAFETY: every row is one piece's alone.
         let out = unsafe { shared.slice(i * width, width) };
         norm::rms_norm_row(isa.lanes(), &x[rows(i) * width..][..width], &norm.weight, norm.eps, out);
+    });
+}
+
+/// Normalises all rows of `x`, of the norm's width.
+pub(super) fn norm_in_place(isa: Isa, x: &mut [f32], norm: &Norm) {
+    let width = norm.weight.len();
+    let count = x.len() / width;
+    let shared = SharedOut::new(x);
+    for_each_row(count, width, |i| {
+        ROW.with_borrow_mut(|before| {
+            // SAFETY: every row is one piece's alone.
+            let row = unsafe { shared.slice(i * width, width) };
+            before.clear();
+            before.extend_from_slice(row);
+            norm::rms_norm_row(isa.lanes(), before, &norm.weight, norm.eps, row);
+        });
     });
 }
 

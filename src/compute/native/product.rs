@@ -16,18 +16,24 @@ use std::ops::Range;
 
 use super::code::{Code, TileAt, for_code};
 use super::packed::Packed;
-use super::rounded::RoundedRows;
+use super::rounded::{Block, ORIGIN, RoundedRows};
 use super::tile::{BLOCK, COLUMNS, Isa, STEP, Tile, on_isa};
 use crate::compute::parallel::for_each_index;
 
 /// Columns of a group.
 pub(super) const GROUP: usize = 2 * COLUMNS;
 
-/// Most rows of one piece of work: a multiple of the rows in registers, whose sums stay in the second cache.
-const PIECE_ROWS: usize = 120;
+/// Most rows of one piece of work, whose sums stay in the second cache: a multiple of the rows in registers.
+const PIECE_ROWS: usize = 20 * ROWS_TOGETHER;
 
-/// Blocks that are unpacked at a time: 24 KiB of a group's bytes.
-const STRETCH: usize = 24;
+/// Rows in registers beside two tiles, on the widest machine.
+const ROWS_TOGETHER: usize = 6;
+
+/// Blocks that are unpacked at a time: 16 KiB of a group's bytes, so that they and the rows' blocks fit the nearest cache.
+const STRETCH: usize = 16;
+
+/// How far ahead few rows ask for weights, in bytes: what memory brings while a tile is multiplied.
+const AHEAD: usize = 8192;
 
 /// Buffers of a thread.
 #[derive(Default)]
@@ -48,29 +54,9 @@ thread_local! {
 /// Rows as a kernel reads them.
 #[derive(Clone, Copy)]
 struct RowsAt {
-    bytes: *const i8,
-    scales: *const f32,
-    /// `HALVES` for each block.
-    sums: *const f32,
+    start: *const Block,
     /// Blocks in a row.
     blocks: usize,
-}
-
-impl RowsAt {
-    fn new<F: Code>(x: &RoundedRows, row: usize) -> Self {
-        let blocks = x.width() / BLOCK;
-        let sums = match (F::HALVES, F::ROUNDED_SUMS) {
-            (2, _) => &x.half_sums,
-            (_, true) => &x.coarse_sums,
-            _ => &x.sums,
-        };
-        Self {
-            bytes: x.bytes[row * x.width()..].as_ptr(),
-            scales: x.scales[row * blocks..].as_ptr(),
-            sums: sums[row * blocks * F::HALVES..].as_ptr(),
-            blocks,
-        }
-    }
 }
 
 /// Multiplies all rows of `x` with the columns of `weights`, and hands out the sums of each group:
@@ -87,8 +73,8 @@ pub(super) fn for_each_group(
         let which = starts.partition_point(|start| *start <= group) - 1;
         let group = group - starts[which];
         let mut sums = std::mem::take(&mut scratch.sums[0]);
-        group_sums(isa, weights[which], group, x, rows.clone(), scratch, &mut sums);
-        done(which, group * GROUP, rows, &mut sums);
+        let here = group_sums(isa, weights[which], group, x, rows.clone(), scratch, &mut sums);
+        done(which, group * GROUP, rows, here);
         scratch.sums[0] = sums;
     });
 }
@@ -102,34 +88,39 @@ pub(super) fn for_each_group_of_two(
 ) {
     for_each_piece(x.rows(), weights[0].outputs.div_ceil(GROUP), |group, rows, scratch| {
         let [mut a, mut b] = std::mem::take(&mut scratch.sums);
-        group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
-        group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
-        done(group * GROUP, rows, &mut a, &mut b);
+        let gate = group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
+        let up = group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
+        done(group * GROUP, rows, gate, up);
         scratch.sums = [a, b];
     });
 }
 
 fn for_each_piece(rows: usize, groups: usize, piece: impl Fn(usize, Range<usize>, &mut Scratch) + Sync) {
     let pieces = rows.div_ceil(PIECE_ROWS);
+    // Pieces of like length: each unpacks the weights again.
+    let each = rows.div_ceil(pieces.max(1)).next_multiple_of(ROWS_TOGETHER);
     for_each_index(groups * pieces, |index| {
         let (part, group) = (index / groups, index % groups);
-        let first = part * PIECE_ROWS;
-        SCRATCH.with_borrow_mut(|scratch| piece(group, first..rows.min(first + PIECE_ROWS), scratch));
+        let first = (part * each).min(rows);
+        SCRATCH.with_borrow_mut(|scratch| piece(group, first..rows.min(first + each), scratch));
     });
 }
 
-/// The sums of a group's columns over some rows, `[rows][32]`.
-fn group_sums(
+/// The sums of a group's columns over some rows, `[rows][32]`, in room that is kept.
+fn group_sums<'a>(
     isa: Isa,
     weight: &Packed,
     group: usize,
     x: &RoundedRows,
     rows: Range<usize>,
     scratch: &mut Scratch,
-    sums: &mut Vec<f32>,
-) {
+    room: &'a mut Vec<f32>,
+) -> &'a mut [f32] {
     assert!(x.width() == weight.inputs && rows.end <= x.rows() && weight.outputs > group * GROUP);
-    sums.resize(rows.len() * GROUP, 0.0);
+    if room.len() < rows.len() * GROUP {
+        room.resize(rows.len() * GROUP, 0.0);
+    }
+    let sums = &mut room[..rows.len() * GROUP];
     scratch.bytes.resize(2 * STRETCH * 8, Lines([0; STEP]));
     scratch.sides.resize(2 * 4 * STRETCH * COLUMNS, 0.0);
     let tiles = [weight.tile(2 * group), weight.tile(2 * group + 1)];
@@ -137,15 +128,18 @@ fn group_sums(
         tiles: &tiles,
         rows: rows.len(),
         sums: sums.as_mut_ptr(),
+        next: 2 * weight.tile_bytes(),
         bytes: scratch.bytes.as_mut_ptr().cast(),
         sides: scratch.sides.as_mut_ptr(),
     };
     for_code!(weight.format, F => {
-        let x = RowsAt::new::<F>(x, rows.start);
+        let blocks = x.width() / BLOCK;
+        let x = RowsAt { start: x.blocks[rows.start * blocks..].as_ptr(), blocks };
         // SAFETY: `isa` is one that this CPU has; the tiles have as many blocks as the rows, and the buffers above have
         // the sizes that the kernel needs.
         unsafe { on_isa!(isa, run::<[F: Code]>(x: RowsAt, job: Job<'_>)) }
-    })
+    });
+    sums
 }
 
 /// A group's work.
@@ -156,6 +150,8 @@ struct Job<'a> {
     sums: *mut f32,
     /// Room for unpacked steps, `[tile][block][8]`.
     bytes: *mut u8,
+    /// Bytes from a tile to the same one of the next group.
+    next: usize,
     /// Room for unpacked scales and shifts, `[tile][block][half][scale, shift][16]`.
     sides: *mut f32,
 }
@@ -166,19 +162,25 @@ struct Job<'a> {
 unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
     // SAFETY: passed on from the caller.
     unsafe {
-        if job.rows <= T::ROWS {
-            for (t, tile) in job.tiles.iter().enumerate() {
-                let to = job.sums.add(t * COLUMNS);
-                match job.rows {
-                    1 => few::<T, F, 1>(tile, x, to),
-                    2 => few::<T, F, 2>(tile, x, to),
-                    3 => few::<T, F, 3>(tile, x, to),
-                    4 => few::<T, F, 4>(tile, x, to),
-                    5 => few::<T, F, 5>(tile, x, to),
-                    6 => few::<T, F, 6>(tile, x, to),
-                    7 => few::<T, F, 7>(tile, x, to),
-                    _ => few::<T, F, 8>(tile, x, to),
+        if job.rows <= T::ROWS || T::PAIR_ROWS == 0 {
+            let mut row = 0;
+            while row < job.rows {
+                let here = RowsAt { start: x.start.add(row * x.blocks), ..x };
+                let left = (job.rows - row).min(T::ROWS);
+                for (t, tile) in job.tiles.iter().enumerate() {
+                    let to = job.sums.add(row * GROUP + t * COLUMNS);
+                    match left {
+                        8 if T::ROWS >= 8 => few::<T, F, 8>(tile, here, to),
+                        7 if T::ROWS >= 8 => few::<T, F, 7>(tile, here, to),
+                        6 if T::ROWS >= 8 => few::<T, F, 6>(tile, here, to),
+                        5 if T::ROWS >= 8 => few::<T, F, 5>(tile, here, to),
+                        4 if T::ROWS >= 8 => few::<T, F, 4>(tile, here, to),
+                        3 if T::ROWS >= 3 => few::<T, F, 3>(tile, here, to),
+                        2 if T::ROWS >= 2 => few::<T, F, 2>(tile, here, to),
+                        _ => few::<T, F, 1>(tile, here, to),
+                    }
                 }
+                row += left;
             }
             return;
         }
@@ -189,6 +191,7 @@ unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
             from = stretch.end;
             let mut row = 0;
             while row < job.rows {
+                fetch_next::<T, F>(&job, x, stretch.clone(), row);
                 row += match (T::PAIR_ROWS, job.rows - row) {
                     (6, 6..) => many::<T, F, 2, 6>(&job, x, row, stretch.clone()),
                     (6, 4 | 5) => many::<T, F, 2, 4>(&job, x, row, stretch.clone()),
@@ -202,11 +205,38 @@ unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
     }
 }
 
-/// A block's part of a sum: `sum + scale * d * Σ byte * a`, and `shift * d * Σ a` after it.
+/// What the whole-number sums of a block, or half of one, start from.
 #[inline(always)]
-unsafe fn take_in<T: Tile>(sum: T::Floats, dot: T::Ints, scale: T::Floats, d: f32) -> T::Floats {
+unsafe fn start<T: Tile, F: Code>(x: *const Block, half: usize) -> T::Ints {
     // SAFETY: passed on from the caller.
-    unsafe { T::fma(T::floats(dot), T::mul(scale, T::splat(d)), sum) }
+    unsafe {
+        match F::START {
+            // What signed machines multiply has no offset left.
+            Some(offset) if !(T::SIGNED && F::WIDE) => T::whole((&(*x).starts)[offset + half]),
+            _ => T::whole(ORIGIN.to_bits() as i32),
+        }
+    }
+}
+
+/// A block's part of a sum: `sum + scale * (d * dots)`, and `shift * d * Σ a` after it where there is a shift. A fused
+/// product by `d` takes the origin away in the same operation.
+#[inline(always)]
+unsafe fn take_in<T: Tile, F: Code>(
+    sum: T::Floats,
+    dots: T::Ints,
+    [scale, shift]: [T::Floats; 2],
+    x: *const Block,
+) -> T::Floats {
+    // SAFETY: passed on from the caller.
+    unsafe {
+        let part = T::fma(T::bits(dots), T::splat((*x).scale), T::splat((*x).minus_origin));
+        let sum = T::fma(part, scale, sum);
+        match (F::START, F::ROUNDED_SUMS) {
+            (Some(_), _) => sum,
+            (None, true) => T::fma(shift, T::splat((*x).coarse_sum), sum),
+            (None, false) => T::fma(shift, T::splat((*x).sum), sum),
+        }
+    }
 }
 
 #[inline(always)]
@@ -223,24 +253,28 @@ unsafe fn dot<T: Tile, F: Code>(sum: T::Ints, weights: T::Bytes, activations: *c
 unsafe fn few<T: Tile, F: Code, const R: usize>(tile: &TileAt, x: RowsAt, to: *mut f32) {
     // SAFETY: block, step and row are within the rows and the tile.
     unsafe {
-        let width = x.blocks * BLOCK;
         let mut sums = [T::splat(0.0); R];
         for block in 0..x.blocks {
+            for line in (0..F::QUANTS).step_by(STEP) {
+                T::prefetch(tile.quants.wrapping_add(block * F::QUANTS + line + AHEAD));
+            }
+            T::prefetch(tile.sides.wrapping_add(block * F::SIDES + AHEAD));
             let steps = F::steps::<T>(tile, block);
-            let activations = x.bytes.add(block * BLOCK);
+            let x = RowsAt { start: x.start.add(block), ..x };
             for half in 0..F::HALVES {
-                let scale = F::scale::<T>(tile, block, half);
                 let mut dots = [T::zero(); R];
+                for r in 0..R {
+                    dots[r] = start::<T, F>(x.start.add(r * x.blocks), half);
+                }
                 for step in half * (8 / F::HALVES)..(half + 1) * (8 / F::HALVES) {
                     for r in 0..R {
-                        dots[r] = dot::<T, F>(dots[r], steps[step], activations.add(r * width + 4 * step));
+                        let activations = (*x.start.add(r * x.blocks)).bytes.as_ptr().add(4 * step);
+                        dots[r] = dot::<T, F>(dots[r], steps[step], activations);
                     }
                 }
-                let shift = F::shift::<T>(tile, block, half);
+                let sides = [F::scale::<T>(tile, block, half), F::shift::<T>(tile, block, half)];
                 for r in 0..R {
-                    sums[r] = take_in::<T>(sums[r], dots[r], scale, *x.scales.add(r * x.blocks + block));
-                    let sum = *x.sums.add((r * x.blocks + block) * F::HALVES + half);
-                    sums[r] = T::fma(shift, T::splat(sum), sums[r]);
+                    sums[r] = take_in::<T, F>(sums[r], dots[r], sides, x.start.add(r * x.blocks));
                 }
             }
         }
@@ -274,6 +308,29 @@ unsafe fn unpack<T: Tile, F: Code>(job: &Job<'_>, stretch: Range<usize>) {
     }
 }
 
+/// While a stretch is multiplied, asks little by little for the weights of the next one, or of the next group's first: memory
+/// takes longer to bring them than to unpack them. `row` says how far the multiplication has come.
+///
+/// # Safety
+/// As for [`run`].
+#[inline(always)]
+unsafe fn fetch_next<T: Tile, F: Code>(job: &Job<'_>, x: RowsAt, stretch: Range<usize>, row: usize) {
+    let parts = job.rows.div_ceil(ROWS_TOGETHER);
+    let part = row / ROWS_TOGETHER;
+    for tile in job.tiles {
+        for (run, block) in [(tile.quants, F::QUANTS), (tile.sides, F::SIDES)] {
+            let from = if stretch.end < x.blocks { stretch.end * block } else { job.next };
+            let lines = stretch.len() * block / STEP;
+            let mut line = part * lines / parts;
+            while line < (part + 1) * lines / parts {
+                // SAFETY: any address will do.
+                unsafe { T::prefetch(run.wrapping_add(from + line * STEP)) };
+                line += 1;
+            }
+        }
+    }
+}
+
 /// `R` rows from `row` take in a stretch of both tiles, `C` at a time; gives `R`.
 ///
 /// # Safety
@@ -287,9 +344,7 @@ unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
 ) -> usize {
     // SAFETY: blocks, steps and rows are within what the caller promises.
     unsafe {
-        let width = x.blocks * BLOCK;
-        let activations = x.bytes.add(row * width);
-        let (scales, row_sums) = (x.scales.add(row * x.blocks), x.sums.add(row * x.blocks * F::HALVES));
+        let x = RowsAt { start: x.start.add(row * x.blocks), ..x };
         for first in (0..2).step_by(C) {
             let to = job.sums.add(row * GROUP + first * COLUMNS);
             let mut sums = [[T::splat(0.0); R]; C];
@@ -304,6 +359,12 @@ unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
                 let at = first * STRETCH + block - stretch.start;
                 for half in 0..F::HALVES {
                     let mut dots = [[T::zero(); R]; C];
+                    for r in 0..R {
+                        let start = start::<T, F>(x.start.add(r * x.blocks + block), half);
+                        for c in 0..C {
+                            dots[c][r] = start;
+                        }
+                    }
                     for step in half * (8 / F::HALVES)..(half + 1) * (8 / F::HALVES) {
                         let bytes = job.bytes.add((at * 8 + step) * STEP);
                         let mut weights = [T::bytes(bytes); C];
@@ -311,7 +372,7 @@ unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
                             weights[c] = T::bytes(bytes.add(c * STRETCH * 8 * STEP));
                         }
                         for r in 0..R {
-                            let from = activations.add(r * width + block * BLOCK + 4 * step);
+                            let from = (*x.start.add(r * x.blocks + block)).bytes.as_ptr().add(4 * step);
                             for c in 0..C {
                                 dots[c][r] = dot::<T, F>(dots[c][r], weights[c], from);
                             }
@@ -319,11 +380,10 @@ unsafe fn many<T: Tile, F: Code, const C: usize, const R: usize>(
                     }
                     for c in 0..C {
                         let sides = job.sides.add((at + c * STRETCH) * F::HALVES * GROUP + half * GROUP);
-                        let (scale, shift) = (T::load(sides), T::load(sides.add(COLUMNS)));
+                        let sides = [T::load(sides), T::load(sides.add(COLUMNS))];
                         for r in 0..R {
-                            let sum = take_in::<T>(sums[c][r], dots[c][r], scale, *scales.add(r * x.blocks + block));
-                            let row_sum = *row_sums.add((r * x.blocks + block) * F::HALVES + half);
-                            sums[c][r] = T::fma(shift, T::splat(row_sum), sum);
+                            let x = x.start.add(r * x.blocks + block);
+                            sums[c][r] = take_in::<T, F>(sums[c][r], dots[c][r], sides, x);
                         }
                     }
                 }

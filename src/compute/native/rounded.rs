@@ -6,19 +6,38 @@
 
 use super::tile::{BLOCK, Tile};
 
+/// What sums of products begin with beside their offset's share: 1.5 * 2^23 as the bits of an `f32`. Behind that number the
+/// last bits of an `f32` are a whole number's, so a sum (below 2^22) need not be converted: its bits are those of
+/// `ORIGIN + sum`.
+pub(super) const ORIGIN: f32 = 12_582_912.0;
+
+/// Which of [`Block::starts`] is for which offset. Halves of 16 have one each.
+pub(super) const OFFSET_8: usize = 0;
+pub(super) const OFFSET_128: usize = 1;
+pub(super) const OFFSET_32: usize = 2;
+
+/// 32 activations, with all that products read of them, on a cache line.
+#[derive(Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub(super) struct Block {
+    pub(super) bytes: [i8; BLOCK],
+    /// What 1 stands for: a number of half precision, so that its product with [`ORIGIN`] is exact.
+    pub(super) scale: f32,
+    /// `-ORIGIN * scale`
+    pub(super) minus_origin: f32,
+    /// Scale times the sum of the bytes.
+    pub(super) sum: f32,
+    /// The same, rounded to half precision, as ggml's Q8_1 has it.
+    pub(super) coarse_sum: f32,
+    /// The bits of [`ORIGIN`] minus so many times the sum of the bytes: 8, 128, and 32 in the first and the last 16.
+    pub(super) starts: [i32; 4],
+}
+
 /// Rows of rounded activations.
 #[derive(Default)]
 pub(super) struct RoundedRows {
-    /// `[rows][width]`
-    pub(super) bytes: Vec<i8>,
-    /// `[rows][width / 32]`: what 1 stands for.
-    pub(super) scales: Vec<f32>,
-    /// `[rows][width / 32]`: scale times the sum of a block's bytes.
-    pub(super) sums: Vec<f32>,
-    /// The same, rounded to half precision, as ggml's Q8_1 has them.
-    pub(super) coarse_sums: Vec<f32>,
-    /// `[rows][width / 16]`: the sums of half blocks.
-    pub(super) half_sums: Vec<f32>,
+    /// `[rows][width / 32]`
+    pub(super) blocks: Vec<Block>,
     rows: usize,
     width: usize,
 }
@@ -26,12 +45,7 @@ pub(super) struct RoundedRows {
 impl RoundedRows {
     /// Makes room for `rows` of `width` (a multiple of 32) numbers; what they hold is undefined.
     pub(super) fn reshape(&mut self, rows: usize, width: usize) {
-        let blocks = rows * (width / BLOCK);
-        self.bytes.resize(rows * width, 0);
-        self.scales.resize(blocks, 0.0);
-        self.sums.resize(blocks, 0.0);
-        self.coarse_sums.resize(blocks, 0.0);
-        self.half_sums.resize(2 * blocks, 0.0);
+        self.blocks.resize(rows * (width / BLOCK), Block::default());
         (self.rows, self.width) = (rows, width);
     }
 
@@ -45,26 +59,14 @@ impl RoundedRows {
 
     /// Lends the rows to several threads, each of which writes other blocks.
     pub(super) fn shared(&mut self) -> SharedRounded {
-        SharedRounded {
-            bytes: self.bytes.as_mut_ptr(),
-            scales: self.scales.as_mut_ptr(),
-            sums: self.sums.as_mut_ptr(),
-            coarse_sums: self.coarse_sums.as_mut_ptr(),
-            half_sums: self.half_sums.as_mut_ptr(),
-            blocks: self.width / BLOCK,
-            rows: self.rows,
-        }
+        SharedRounded { start: self.blocks.as_mut_ptr(), blocks: self.width / BLOCK, rows: self.rows }
     }
 }
 
 /// Where the blocks of [`RoundedRows`] are written.
 #[derive(Clone, Copy)]
 pub(super) struct SharedRounded {
-    bytes: *mut i8,
-    scales: *mut f32,
-    sums: *mut f32,
-    coarse_sums: *mut f32,
-    half_sums: *mut f32,
+    start: *mut Block,
     blocks: usize,
     rows: usize,
 }
@@ -82,17 +84,19 @@ impl SharedRounded {
     #[inline(always)]
     pub(super) unsafe fn round<T: Tile>(&self, row: usize, block: usize, from: *const f32) {
         debug_assert!(row < self.rows && block < self.blocks);
-        let at = row * self.blocks + block;
         // SAFETY: within the rows by the caller's promise.
         unsafe {
-            let rounded = T::round(from, self.bytes.add(at * BLOCK));
-            let total = (rounded.sums[0] + rounded.sums[1]) as f32;
-            let scale = T::half(rounded.scale);
-            *self.scales.add(at) = scale;
-            *self.sums.add(at) = scale * total;
-            *self.coarse_sums.add(at) = T::half(rounded.scale * total);
-            *self.half_sums.add(2 * at) = scale * rounded.sums[0] as f32;
-            *self.half_sums.add(2 * at + 1) = scale * rounded.sums[1] as f32;
+            let to = &mut *self.start.add(row * self.blocks + block);
+            let rounded = T::round(from, to.bytes.as_mut_ptr());
+            let [first, last] = rounded.sums;
+            let total = (first + last) as f32;
+            to.scale = T::half(rounded.scale);
+            to.minus_origin = -ORIGIN * to.scale;
+            to.sum = to.scale * total;
+            to.coarse_sum = T::half(rounded.scale * total);
+            let origin = ORIGIN.to_bits() as i32;
+            to.starts =
+                [origin - 8 * (first + last), origin - 128 * (first + last), origin - 32 * first, origin - 32 * last];
         }
     }
 }

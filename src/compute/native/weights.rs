@@ -1,5 +1,5 @@
 //! How the native backend holds weights: quantized ones as [`Packed`] tiles, whole numbers' twins; float ones as
-//! [`Panels`].
+//! [`Panels`] of their own precision.
 
 use std::sync::Arc;
 
@@ -48,7 +48,20 @@ impl Weight {
             widen(matrix, &matrix.bytes[first * row_bytes..][..rows * row_bytes], to)
         };
         check(matrix)?;
+        match matrix.format {
+            Format::F16 => return Ok(Self::Panels(Panels::pack_halves(matrix.rows, matrix.cols, matrix.bytes))),
+            Format::BF16 => return Ok(Self::Panels(Panels::pack_bfloats(matrix.rows, matrix.cols, matrix.bytes))),
+            _ => {}
+        }
         Ok(Self::Panels(Panels::pack(matrix.rows, matrix.cols, None, fill)?))
+    }
+
+    /// Bytes that it takes.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Self::Packed(packed) => packed.bytes().len(),
+            Self::Panels(panels) => panels.bytes(),
+        }
     }
 
     pub(super) fn outputs(&self) -> usize {

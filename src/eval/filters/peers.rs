@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::classify::{Detector, Features, Training, train_detectors};
+use crate::classify::{Detector, Features, Training, teach};
 use crate::support::text;
 
 static WISH: LazyLock<Vec<Regex>> = LazyLock::new(|| {
@@ -40,7 +40,7 @@ pub fn plain_classifier(rows: &[(String, String)], label: &str) -> Option<Detect
         .map(|((text, label), i)| Training { features: Features::new(text, &[]), label: label.clone(), family: i })
         .collect();
     let honest = |other: &str| other != label;
-    train_detectors(&training, &[label], honest, 0.01, 0.5).into_iter().next()
+    teach(&training, label, honest, 0.01, 0.5).map(|taught| taught.detector)
 }
 
 #[cfg(test)]

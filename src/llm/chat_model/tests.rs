@@ -21,7 +21,7 @@ fn starter() -> PathBuf {
 fn load(change: impl FnOnce(&mut EngineSettings)) -> ChatModel {
     let mut settings = EngineSettings { kv_mib: 512, ..EngineSettings::default() };
     change(&mut settings);
-    ChatModel::load("starter", &starter(), &settings).unwrap()
+    ChatModel::load("starter", &starter(), &settings, None).unwrap()
 }
 
 fn messages(parts: &[(&str, &str)]) -> Vec<ChatMessage> {

@@ -64,7 +64,7 @@ fn error_with(name: &str, change: impl Fn(&mut ModelSpec)) -> f64 {
     let gguf = Gguf::open(&family(name)).unwrap();
     let mut spec = ModelSpec::read(&gguf).unwrap();
     change(&mut spec);
-    worst_error(name, &mut Decoder::build(&gguf, spec, &settings("native")).unwrap())
+    worst_error(name, &mut Decoder::build(&gguf, spec, &settings("native"), Default::default()).unwrap())
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::config::EngineSettings;
 
 /// A file that scripts/make-goldens made.
-fn golden(name: &str) -> PathBuf {
+pub(super) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
@@ -20,7 +20,7 @@ fn golden_json(name: &str) -> serde_json::Value {
 }
 
 /// The starter chat model.
-fn starter() -> PathBuf {
+pub(super) fn starter() -> PathBuf {
     let dir = std::env::var_os("FIRSTLINE_MODELS")
         .map(PathBuf::from)
         .unwrap_or_else(|| Path::new(&std::env::var_os("HOME").unwrap_or_default()).join(".cache/firstline/models"));
@@ -30,7 +30,7 @@ fn starter() -> PathBuf {
 }
 
 /// Settings for a small model on the CPU: the `native` backend, or `candle` with `dense` or `quantized` weights.
-fn settings(backend: &str) -> EngineSettings {
+pub(super) fn settings(backend: &str) -> EngineSettings {
     let (backend, weights) = match backend {
         "native" | "auto" => (backend, "auto"),
         weights => ("candle", weights),

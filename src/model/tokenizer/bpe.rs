@@ -1,9 +1,9 @@
 //! Byte-level BPE, run by the `tokenizers` crate.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use tokenizers::Tokenizer;
-use tokenizers::models::bpe::BPE;
+use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::pre::PreTokenizer;
 use super::{Kind, Vocabulary};
@@ -32,13 +32,26 @@ impl Bpe {
                 PreTokenizer::names().join(", ")
             )));
         };
-        let vocab: HashMap<&str, u32> = vocabulary.writable().map(|(id, text)| (text, id)).collect();
-        let merges = read_merges(gguf, vocabulary, &vocab)?;
-        let vocab: tokenizers::models::bpe::Vocab =
-            vocab.into_iter().map(|(text, id)| (text.to_string(), id)).collect();
+        let lines = gguf.need_texts("tokenizer.ggml.merges")?;
+        let longest = vocabulary.writable().map(|(_, text)| text.len()).max().unwrap_or(0);
         let failed = |e: tokenizers::Error| gguf.error(format!("its tokenizer cannot be built: {e}"));
-        let bpe =
-            BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.ignore_merges).build().map_err(failed)?;
+        let build = |merges: Vec<(String, String)>| {
+            let mut vocab = Vocab::with_capacity(vocabulary.texts.len());
+            vocab.extend(vocabulary.writable().map(|(id, text)| (text.to_string(), id)));
+            BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.ignore_merges).build()
+        };
+        // Nearly always every merge is of tokens that text may become; the builder sees that on its way. (It counts on
+        // merges that are no longer than tokens.)
+        let simple: Option<Vec<_>> = lines
+            .iter()
+            .filter(|line| line.len() <= longest + 1)
+            .map(|line| parts(line).map(|(left, right)| (left.to_string(), right.to_string())))
+            .collect();
+        let built = simple.filter(|merges| merges.len() == lines.len()).and_then(|merges| build(merges).ok());
+        let bpe = match built {
+            Some(bpe) => bpe,
+            None => build(read_merges(gguf, vocabulary, &lines)?).map_err(failed)?,
+        };
         let mut tokenizer = Tokenizer::new(bpe);
         tokenizer.with_pre_tokenizer(Some(pre.chain().map_err(failed)?));
         Ok((Self { tokenizer }, pre.adds_bos))
@@ -64,26 +77,23 @@ impl Bpe {
     }
 }
 
+/// The two parts of a merge. The first may be a space itself, where a vocabulary is not byte-level.
+fn parts(line: &str) -> Option<(&str, &str)> {
+    let gap = line.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at)?;
+    Some((&line[..gap], &line[gap + 1..]))
+}
+
 /// The merges, in order. A merge whose parts or result are no tokens is an error: the vocabulary belongs to another
 /// model. Merges into control tokens are left out, so that plain text cannot become one.
-fn read_merges(
-    gguf: &Gguf,
-    vocabulary: &Vocabulary<'_>,
-    vocab: &HashMap<&str, u32>,
-) -> Result<Vec<(String, String)>, ModelError> {
-    let lines = gguf.need_texts("tokenizer.ggml.merges")?;
+fn read_merges(gguf: &Gguf, vocabulary: &Vocabulary<'_>, lines: &[&str]) -> Result<Vec<(String, String)>, ModelError> {
     let all: HashSet<&str> = vocabulary.texts.iter().copied().collect();
+    let writable: HashSet<&str> = vocabulary.writable().map(|(_, text)| text).collect();
     let mut merges = Vec::with_capacity(lines.len());
-    let mut whole = String::new();
     for (rank, line) in lines.iter().enumerate() {
-        // The first part may be a space itself, where a vocabulary is not byte-level.
-        let gap = line.char_indices().skip(1).find(|(_, c)| *c == ' ').map(|(at, _)| at);
-        let Some((left, right)) = gap.map(|at| (&line[..at], &line[at + 1..])) else {
+        let Some((left, right)) = parts(line) else {
             return Err(gguf.error(format!("merge {rank} (`{}`) is not two parts", printable(line))));
         };
-        whole.clear();
-        whole.push_str(left);
-        whole.push_str(right);
+        let whole = format!("{left}{right}");
         let parts = [left, right, whole.as_str()];
         if let Some(missing) = parts.iter().find(|part| !all.contains(*part)) {
             return Err(gguf.error(format!(
@@ -92,26 +102,26 @@ fn read_merges(
                 printable(missing)
             )));
         }
-        if parts.iter().all(|part| vocab.contains_key(part)) {
+        if parts.iter().all(|part| writable.contains(part)) {
             merges.push((left.to_string(), right.to_string()));
         }
     }
     Ok(merges)
 }
 
-/// GPT-2's alphabet: printable bytes stand for themselves, the others for letters from U+0100 on.
-fn alphabet() -> HashMap<char, u8> {
+/// GPT-2's alphabet, by code points: printable bytes stand for themselves, the others for letters from U+0100 on.
+fn alphabet() -> [Option<u8>; 512] {
     let printable = |b: u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
     let mut next = 256;
-    let mut alphabet = HashMap::new();
+    let mut alphabet = [None; 512];
     for byte in 0..=255u8 {
         let code = if printable(byte) {
-            byte as u32
+            byte as usize
         } else {
             next += 1;
             next - 1
         };
-        alphabet.extend(char::from_u32(code).map(|c| (c, byte)));
+        alphabet[code] = Some(byte);
     }
     alphabet
 }
@@ -121,7 +131,7 @@ pub(super) fn token_bytes(vocabulary: &Vocabulary<'_>) -> Vec<Box<[u8]>> {
     let alphabet = alphabet();
     let decode = |text: &str| -> Box<[u8]> {
         // A token with letters outside the alphabet was added to the vocabulary as plain text.
-        let bytes: Option<Vec<u8>> = text.chars().map(|c| alphabet.get(&c).copied()).collect();
+        let bytes: Option<Vec<u8>> = text.chars().map(|c| alphabet.get(c as usize).copied().flatten()).collect();
         bytes.unwrap_or_else(|| text.as_bytes().to_vec()).into_boxed_slice()
     };
     let both = vocabulary.texts.iter().zip(&vocabulary.kinds);
@@ -141,9 +151,9 @@ mod tests {
     #[test]
     fn the_alphabet_covers_every_byte_once() {
         let alphabet = alphabet();
-        assert_eq!(alphabet.len(), 256);
-        assert_eq!(alphabet[&'Ġ'], b' ');
-        assert_eq!(alphabet[&'Ċ'], b'\n');
-        assert_eq!(alphabet[&'a'], b'a');
+        let bytes: HashSet<u8> = alphabet.into_iter().flatten().collect();
+        assert_eq!((bytes.len(), alphabet.iter().flatten().count()), (256, 256));
+        let letter = |letter: char| alphabet[letter as usize];
+        assert_eq!([letter('Ġ'), letter('Ċ'), letter('a')], [Some(b' '), Some(b'\n'), Some(b'a')]);
     }
 }

@@ -101,8 +101,14 @@ impl ChatTokenizer {
         let model = gguf.need_text("tokenizer.ggml.model")?;
         let (splitter, bytes, adds_bos) = match model {
             "gpt2" => {
-                let (bpe, adds_bos) = Bpe::read(gguf, &vocabulary)?;
-                (Splitter::Bpe(bpe), bpe::token_bytes(&vocabulary), adds_bos)
+                // Merges take most of the time: the rest is made beside them.
+                let (bpe, bytes) = std::thread::scope(|scope| {
+                    let bytes = scope.spawn(|| bpe::token_bytes(&vocabulary));
+                    (Bpe::read(gguf, &vocabulary), bytes.join())
+                });
+                let (bpe, adds_bos) = bpe?;
+                let bytes = bytes.map_err(|_| gguf.error("the bytes of its tokens could not be computed"))?;
+                (Splitter::Bpe(bpe), bytes, adds_bos)
             }
             "llama" => (Splitter::Spm(Spm::read(gguf, &vocabulary)?), spm::token_bytes(&vocabulary), true),
             other => {

@@ -52,7 +52,8 @@ pub(super) trait Tile: Copy {
     type Lanes: lanes::Lanes;
     /// True where [`Self::dot_wide`] takes its bytes as `byte - 128`.
     const SIGNED: bool = false;
-    /// Most rows whose sums stay in registers beside one tile, and beside two.
+    /// Most rows whose sums stay in registers beside one tile, and beside two (or 1: one tile at a time; or 0: always
+    /// one row at a time).
     const ROWS: usize;
     const PAIR_ROWS: usize;
     /// Most rows of attention whose sums stay in registers: 6 beside four vectors, or 2 beside two.
@@ -68,6 +69,8 @@ pub(super) trait Tile: Copy {
     /// The same whole number 16 times.
     unsafe fn whole(x: i32) -> Self::Ints;
     unsafe fn floats(x: Self::Ints) -> Self::Floats;
+    /// The numbers whose bits these are.
+    unsafe fn bits(x: Self::Ints) -> Self::Floats;
 
     unsafe fn splat(x: f32) -> Self::Floats;
     unsafe fn load(from: *const f32) -> Self::Floats;
@@ -83,6 +86,9 @@ pub(super) trait Tile: Copy {
     unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
 
     unsafe fn bytes(from: *const u8) -> Self::Bytes;
+    /// Asks for a line of memory that will be read soon; any address will do.
+    #[inline(always)]
+    unsafe fn prefetch(_: *const u8) {}
     unsafe fn store_bytes(x: Self::Bytes, to: *mut u8);
     /// `(x << LEFT) & mask`, or right where `LEFT` is negative, in each byte; the mask hides what crosses bytes.
     unsafe fn shifted<const LEFT: i32>(x: Self::Bytes, mask: u8) -> Self::Bytes;

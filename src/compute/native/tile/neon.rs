@@ -72,6 +72,10 @@ impl Tile for Dotprod {
         unsafe { x.map(|x| vcvtq_f32_s32(x)) }
     }
     #[inline(always)]
+    unsafe fn bits(x: Self::Ints) -> Self::Floats {
+        unsafe { x.map(|x| vreinterpretq_f32_s32(x)) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> Self::Floats {
         unsafe { [vdupq_n_f32(x); 4] }
     }

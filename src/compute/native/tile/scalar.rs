@@ -13,8 +13,8 @@ impl Tile for Scalar {
     type Floats = [f32; 16];
     type Bytes = [u8; 64];
     type Lanes = f32;
-    const ROWS: usize = 4;
-    const PAIR_ROWS: usize = 4;
+    const ROWS: usize = 1;
+    const PAIR_ROWS: usize = 0;
 
     #[inline(always)]
     unsafe fn zero() -> Self::Ints {
@@ -41,6 +41,10 @@ impl Tile for Scalar {
     #[inline(always)]
     unsafe fn floats(x: Self::Ints) -> Self::Floats {
         x.map(|x| x as f32)
+    }
+    #[inline(always)]
+    unsafe fn bits(x: Self::Ints) -> Self::Floats {
+        x.map(|x| f32::from_bits(x as u32))
     }
     #[inline(always)]
     unsafe fn splat(x: f32) -> Self::Floats {

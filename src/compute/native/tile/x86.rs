@@ -59,6 +59,10 @@ impl Tile for Avx512Vnni {
         unsafe { _mm512_cvtepi32_ps(x) }
     }
     #[inline(always)]
+    unsafe fn bits(x: __m512i) -> __m512 {
+        unsafe { _mm512_castsi512_ps(x) }
+    }
+    #[inline(always)]
     unsafe fn splat(x: f32) -> __m512 {
         unsafe { _mm512_set1_ps(x) }
     }
@@ -93,6 +97,10 @@ impl Tile for Avx512Vnni {
     #[inline(always)]
     unsafe fn fma(a: __m512, b: __m512, c: __m512) -> __m512 {
         unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    unsafe fn prefetch(at: *const u8) {
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
     }
     #[inline(always)]
     unsafe fn bytes(from: *const u8) -> __m512i {
@@ -278,6 +286,10 @@ macro_rules! two_halves {
                 unsafe { [_mm256_cvtepi32_ps(x[0]), _mm256_cvtepi32_ps(x[1])] }
             }
             #[inline(always)]
+            unsafe fn bits(x: Self::Ints) -> Self::Floats {
+                unsafe { [_mm256_castsi256_ps(x[0]), _mm256_castsi256_ps(x[1])] }
+            }
+            #[inline(always)]
             unsafe fn splat(x: f32) -> Self::Floats {
                 unsafe { [_mm256_set1_ps(x); 2] }
             }
@@ -315,6 +327,10 @@ macro_rules! two_halves {
             #[inline(always)]
             unsafe fn fma(a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
                 unsafe { [_mm256_fmadd_ps(a[0], b[0], c[0]), _mm256_fmadd_ps(a[1], b[1], c[1])] }
+            }
+            #[inline(always)]
+            unsafe fn prefetch(at: *const u8) {
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
             }
             #[inline(always)]
             unsafe fn bytes(from: *const u8) -> Self::Bytes {

@@ -8,13 +8,18 @@
 use std::sync::Arc;
 
 use super::attack::AttackDetector;
-use super::general::{self, CUSTOMER, Example, served};
 use super::text;
 use super::wish::{self, Wish};
 use super::{Verdict, rules};
-use crate::classify::{CharModel, Detector, Features, Scope, Training, train_detector};
-use crate::embed::{Embedder, Role};
+use crate::classify::{CharModel, Features, Panel, Scope};
+use crate::embed::Embedder;
 use crate::kb::pack::{MistakenFor, Pack};
+
+mod learn;
+mod saved;
+
+pub use learn::vectors;
+pub use saved::Saved;
 
 /// Best fit of the knowledge below which a message is foreign to it, and the score that suffices then.
 const FOREIGN: f32 = 0.28;
@@ -27,8 +32,9 @@ const WINDOW_CHARS: usize = 400;
 const MAX_WINDOWS: usize = 6;
 
 /// What the examples taught.
+#[derive(serde::Serialize, serde::Deserialize)]
 pub struct Filters {
-    detectors: Vec<Detector>,
+    detectors: Vec<Panel>,
     attacks: Option<AttackDetector>,
     senses: Senses,
     /// Names what was learnt from, so that a reload knows whether to learn again.
@@ -36,6 +42,7 @@ pub struct Filters {
 }
 
 /// What the rules and the pack's own texts let us see in a message, for the detectors to learn from.
+#[derive(serde::Serialize, serde::Deserialize)]
 struct Senses {
     letters: CharModel,
     scope: Scope,
@@ -73,83 +80,7 @@ pub struct Evidence {
     pub subject_words: usize,
 }
 
-/// A detector's lesson: which rows it sees, what it must spare, and how much.
-struct Lesson {
-    label: &'static str,
-    /// Rows of general examples tell nothing of what is on this company's topic.
-    of_pack_only: bool,
-    /// Share of honest rows that it may take for its own on held-out folds.
-    spared_share: f32,
-    /// Lowest threshold: refusing an honest message costs more than letting an odd one through.
-    floor: f32,
-}
-
-const LESSONS: [Lesson; 5] = [
-    Lesson { label: "spam", of_pack_only: false, spared_share: 0.003, floor: 0.85 },
-    Lesson { label: "gibberish", of_pack_only: false, spared_share: 0.005, floor: 0.7 },
-    Lesson { label: "off_topic", of_pack_only: true, spared_share: 0.01, floor: 0.6 },
-    Lesson { label: "wrong_company", of_pack_only: true, spared_share: 0.01, floor: 0.6 },
-    Lesson { label: "wants_person", of_pack_only: false, spared_share: 0.05, floor: 0.35 },
-];
-
 impl Filters {
-    /// Learns from a pack. Blocking: embeds the examples; seconds.
-    ///
-    /// # Errors
-    /// What the embedding model said.
-    pub fn learn(pack: &Pack, embedder: &Embedder) -> Result<Self, crate::embed::EmbedError> {
-        let examples = general::examples(pack);
-        let texts: Vec<&str> = examples.iter().map(|e| e.text.as_str()).collect();
-        let vectors = vectors(&texts, embedder)?;
-        let (own, own_vectors): (Vec<&str>, Vec<Vec<f32>>) = examples
-            .iter()
-            .zip(&vectors)
-            .filter(|(e, _)| general::on_topic(e))
-            .map(|(e, v)| (e.text.as_str(), v.clone()))
-            .unzip();
-        let senses = Senses {
-            letters: letters(pack, &examples),
-            scope: Scope::learn(&own, &own_vectors, &[]),
-            site: pack.company.site.clone(),
-        };
-        let train = |lesson: &Lesson| {
-            let seen = examples.iter().zip(&vectors).filter(|(e, _)| sees(lesson, e));
-            let rows: Vec<Training> = seen
-                .map(|(e, vector)| Training {
-                    features: Features::signed(&e.text, vector, &senses.signs(lesson.label, &e.text, vector)),
-                    label: e.label.clone(),
-                    family: e.family,
-                })
-                .collect();
-            let rows: Vec<&Training> = rows.iter().collect();
-            let spared = |label: &str| served(label) && label != lesson.label;
-            train_detector(&rows, lesson.label, spared, lesson.spared_share, lesson.floor)
-        };
-        let articles = || pack.articles.iter().map(|a| a.text.as_str());
-        let (detectors, attacks) = std::thread::scope(|threads| {
-            let attacks = threads.spawn(|| AttackDetector::learn(&examples, articles()));
-            let (train, lessons) = (&train, LESSONS.iter());
-            let running: Vec<_> = lessons.map(|lesson| threads.spawn(move || train(lesson))).collect();
-            // A fault in one of them must not leave a desk without that filter.
-            let done = std::panic::resume_unwind;
-            let detectors = running.into_iter().filter_map(|r| r.join().unwrap_or_else(|fault| done(fault)));
-            (detectors.collect::<Vec<Detector>>(), attacks.join().unwrap_or_else(|fault| done(fault)))
-        });
-        Ok(Self { detectors, attacks, senses, key: Self::key_of(pack) })
-    }
-
-    /// Changes when what is learnt from changes.
-    pub fn key_of(pack: &Pack) -> String {
-        let mut hash = blake3::Hasher::new();
-        for row in &pack.filters {
-            hash.update(row.label.as_bytes()).update(row.text.as_bytes());
-        }
-        for question in pack.faq.iter().flat_map(|f| &f.questions) {
-            hash.update(question.as_bytes());
-        }
-        hash.finalize().to_hex().to_string()
-    }
-
     /// Whether the message wishes for a person. A long one is read sentence by sentence.
     pub fn wish(&self, message: &str, vector: &[f32]) -> Wish {
         let Some(detector) = self.detector("wants_person") else { return wish::for_person(message) };
@@ -176,7 +107,7 @@ impl Filters {
         self.attacks.as_ref()
     }
 
-    fn detector(&self, label: &str) -> Option<&Detector> {
+    fn detector(&self, label: &str) -> Option<&Panel> {
         self.detectors.iter().find(|d| d.label == label)
     }
 
@@ -210,7 +141,7 @@ impl Filters {
         });
 
         if let Some(attacks) = &self.attacks {
-            let found = attacks.judge(message);
+            let found = attacks.judge(message, vector);
             verdicts.push(spared_by(guard, "injection", found.score, attacks.threshold(), found.reason));
         }
         // What is pasted as code is no mashed keys, and its absence from the prose no empty message.
@@ -251,43 +182,10 @@ impl Filters {
     }
 }
 
-/// Whether a row is part of a detector's lesson.
-fn sees(lesson: &Lesson, example: &Example) -> bool {
-    let own = lesson.label == example.label;
-    match lesson.of_pack_only {
-        // What is off-topic for everyone is so for this company; other companies' customers say nothing of ours.
-        true => example.of_pack || own || example.label == "spam",
-        false => {
-            own || (served(&example.label) || matches!(example.label.as_str(), "off_topic" | "wrong_company" | "spam"))
-        }
-    }
-}
-
-/// How words are spelt: all honest texts of the pack and the general examples.
-fn letters(pack: &Pack, examples: &[Example]) -> CharModel {
-    let honest = examples.iter().filter(|e| served(&e.label) || e.label == CUSTOMER).map(|e| e.text.as_str());
-    let articles = pack.articles.iter().map(|a| a.text.as_str());
-    let answers = pack.faq.iter().map(|f| f.answer.as_str());
-    CharModel::train(honest.chain(articles).chain(answers).chain([rules::COMMON_WORDS]))
-}
-
 /// A learnt verdict, lowered by evidence that the message is about the product.
 fn spared_by(in_domain: f32, name: &str, score: f32, threshold: f32, reason: String) -> Verdict {
     let score = (score - (in_domain - 0.55).max(0.0) * 0.8).max(0.0);
     Verdict { name: name.into(), score, threshold, fired: score >= threshold, reason }
-}
-
-/// Vectors of texts; empty for texts in a language that the model does not read.
-pub fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, crate::embed::EmbedError> {
-    let readable: Vec<usize> = (0..texts.len()).filter(|&i| reads(embedder, texts[i])).collect();
-    let chosen: Vec<&str> = readable.iter().map(|&i| texts[i]).collect();
-    let mut vectors = vec![Vec::new(); texts.len()];
-    if !chosen.is_empty() {
-        for (i, vector) in readable.into_iter().zip(embedder.embed(&chosen, Role::Query)?.vectors) {
-            vectors[i] = vector;
-        }
-    }
-    Ok(vectors)
 }
 
 /// True where the embedding model reads the text's alphabet.
