@@ -393,6 +393,18 @@ pub fn off_topic(prose: &str) -> (f32, String) {
     }
 }
 
+static OFFERED: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    Regex::new(
+        r"(?i)\b(do|will|could|can) you (guys |also |still |even )?(sell|offer|ship|deliver|stock|accept)\b|\b(продаёте|продаете|предлагаете|доставляете|отправляете|принимаете)\b",
+    )
+    .ok()
+});
+
+/// Asks a company what it sells, ships or takes: its own matter, even where its knowledge is silent.
+pub fn asks_what_is_offered(prose: &str) -> bool {
+    OFFERED.as_ref().is_some_and(|asks| asks.is_match(prose))
+}
+
 /// The text without what stands in quotation marks: words that somebody else said.
 pub fn without_quotations(prose: &str) -> String {
     let mut out = String::with_capacity(prose.len());
@@ -490,6 +502,17 @@ mod tests {
             "как отвязать Telegram",
         ] {
             assert!(gibberish(honest, &letters).0 < 0.7, "{honest}: {:?}", gibberish(honest, &letters));
+        }
+    }
+
+    #[test]
+    fn what_a_company_sells_is_its_own_matter() {
+        for asked in ["Do you sell the Xylo grinder?", "can you still ship to Norway", "А зонты вы продаёте?"]
+        {
+            assert!(asks_what_is_offered(asked), "{asked}");
+        }
+        for asked in ["Do you like dogs?", "who sells the most cars", "how do I sell my car"] {
+            assert!(!asks_what_is_offered(asked), "{asked}");
         }
     }
 

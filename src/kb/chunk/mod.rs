@@ -11,6 +11,9 @@ use crate::kb::{Asset, Chunk, SourceKind, detect_lang};
 use parts::parts;
 pub(crate) use text::{code_text, embedded_text, readable_text};
 
+/// Most characters of a line that only leads to the sections below it.
+const LEAD_IN: usize = 60;
+
 /// All chunks of a pack, in a stable order. `chunk_chars`: the longest text of a chunk, code and tables not counted.
 pub(crate) fn chunks(pack: &Pack, chunk_chars: usize) -> Vec<Chunk> {
     let chunk_chars = chunk_chars.max(200);
@@ -144,6 +147,9 @@ fn document_chunks(pack: &Pack, document: &Document, base: &Chunk, chunk_chars: 
     for block in &document.blocks {
         match block {
             Block::Heading { level, text, .. } => {
+                if path.last().is_none_or(|(above, _)| above < level) && is_lead_in(&bodies) {
+                    bodies.clear();
+                }
                 flush(&path, &mut bodies, out);
                 path.retain(|(above, _)| above < level);
                 if !(*level == 1 && path.is_empty() && *text == base.title) {
@@ -154,6 +160,11 @@ fn document_chunks(pack: &Pack, document: &Document, base: &Chunk, chunk_chars: 
         }
     }
     flush(&path, &mut bodies, out);
+}
+
+/// "Common issues:" above the sections that name them: alone it tells nobody anything.
+fn is_lead_in(bodies: &[(&str, usize, bool)]) -> bool {
+    matches!(bodies, [(text, _, false)] if text.chars().count() <= LEAD_IN && text.trim_end().ends_with(':'))
 }
 
 /// Turns marks into placeholders numbered from 1 within the chunk, and collects their assets.
@@ -348,6 +359,15 @@ mod tests {
         assert_eq!(chunks[2].text, "Use npm.");
         assert_eq!((chunks[1].line, chunks[3].line), (5, 16));
         assert_eq!(embedded_text(&chunks[2]), "Setup > Web > React\nUse npm.");
+    }
+
+    #[test]
+    fn a_line_that_only_leads_to_the_sections_below_is_no_passage() {
+        let text = "# Setup\nIntro.\n## Trouble\nCommon issues:\n### It is off\nTurn it on.\n## Ask\nWrite to:\n## End\nBye.\n";
+        let chunks = chunks(&pack_of("articles/a.md", text), 1200);
+        let texts: Vec<_> = chunks.iter().map(|c| c.text.as_str()).collect();
+        assert_eq!(texts, ["Intro.", "Turn it on.", "Write to:", "Bye."]);
+        assert_eq!(chunks[1].headings, ["Trouble", "It is off"]);
     }
 
     #[test]

@@ -169,6 +169,7 @@ impl Filters {
 
         let (rule, why) = rules::off_topic(&prose);
         let (score, threshold) = learnt("off_topic");
+        let score = if rules::asks_what_is_offered(&prose) { 0.0 } else { score };
         let follow = if evidence.follows_up { 0.15 } else { 0.0 };
         verdicts.push(combine("off_topic", rule, &why, score - follow, threshold, guard));
         if guard < FOREIGN && !evidence.follows_up && evidence.subject_words >= 3 {
