@@ -5,7 +5,6 @@
 //! | floor | room | in one line |
 //! |---|---|---|
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
-//! | 5 | [`console`] | the console's and the widget's pages: files for browsers |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
 //! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
@@ -17,14 +16,13 @@
 //! | 1 | [`model`] | weights to numbers: GGUF, tokenizers, the decoder |
 //! | 1 | [`classify`] | small learned classifiers, calibrated |
 //! | 0 | [`compute`] | the operations that the models are written in |
-//! | 0 | [`config`], [`telemetry`], [`personal`], [`stats`] | settings; logs and metrics; personal data, found and masked; intervals |
+//! | 0 | [`config`], [`telemetry`], [`personal`], [`stats`], [`text`] | settings; logs and metrics; personal data, found and masked; intervals; words, stems, sentences |
 
 pub mod api;
 pub mod classify;
 pub mod cli;
 pub mod compute;
 pub mod config;
-pub mod console;
 pub mod desk;
 pub mod embed;
 pub mod eval;
@@ -36,3 +34,4 @@ pub mod stats;
 pub mod store;
 pub mod support;
 pub mod telemetry;
+pub mod text;

@@ -11,6 +11,7 @@
 //! [`serve`] binds first ([`listen`]: TLS, CORS, slow clients), loads in the background, and lets running answers finish when it stops.
 
 mod answer;
+pub mod assets;
 mod auth;
 mod body;
 mod channels;

@@ -15,7 +15,7 @@ use crate::eval::recorded::{Said, Side};
 use crate::kb::Pack;
 use crate::personal;
 use crate::support::conversation::small_talk;
-use crate::support::text::content_stems;
+use crate::text::content_stems;
 
 /// Longest question that is compared, in characters.
 const MAX_CHARS: usize = 600;

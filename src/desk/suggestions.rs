@@ -12,7 +12,7 @@ use crate::embed::{Embedder, Role};
 use crate::kb::detect_lang;
 use crate::store::knowledge::{Changed, Judged};
 use crate::store::suggestions::{Unanswered, WhyUnanswered};
-use crate::support::text;
+use crate::text;
 
 /// How far back is looked.
 const SINCE_MS: i64 = 60 * 86_400_000;

@@ -12,7 +12,8 @@ use super::play::{Caller, Play, Stage};
 use super::{DialogueResult, Kind, expect};
 use crate::kb::pack::{End, SimulatedCustomer, Temper};
 use crate::llm::{ChatMessage, ChatModel, GenerateRequest, SamplingParams};
-use crate::support::{SupportError, text};
+use crate::support::SupportError;
+use crate::text;
 
 /// Most messages of a customer: whoever is not helped by then is gone.
 const MOST_MESSAGES: usize = 12;

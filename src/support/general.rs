@@ -148,7 +148,7 @@ mod tests {
         let all = examples(&Pack::default());
         for label in ["wants_person", "injection", "spam", "rude", CUSTOMER, "off_topic"] {
             let texts: Vec<&str> = all.iter().filter(|e| e.label == label).map(|e| e.text.as_str()).collect();
-            let russian = texts.iter().filter(|t| crate::support::text::is_cyrillic(t)).count();
+            let russian = texts.iter().filter(|t| crate::text::is_cyrillic(t)).count();
             assert!(russian >= 15 && texts.len() - russian >= 15, "{label}: {russian} of {}", texts.len());
         }
         assert!(all.windows(2).all(|w| w[0].text != w[1].text));

@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::kb::SourceKind;
 use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
+use crate::text::{self, actions};
 
-pub mod actions;
 pub mod answer;
 pub mod attack;
 mod boilerplate;
@@ -54,7 +54,6 @@ mod service;
 pub mod sound;
 pub mod spelling;
 mod stream;
-pub mod text;
 pub mod thesaurus;
 pub mod tone;
 mod turn;

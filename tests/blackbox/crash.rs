@@ -78,16 +78,22 @@ async fn promised(base: String, ledger: Ledger) {
     }
 }
 
+/// The id of a list's first item; an error where the server is gone.
+async fn first_of(
+    request: reqwest::RequestBuilder,
+) -> Result<Option<String>, Box<dyn std::error::Error + Send + Sync>> {
+    let list: Value = serde_json::from_slice(&request.send().await?.bytes().await?)?;
+    Ok(list["items"][0]["id"].as_str().map(str::to_string))
+}
+
 /// A person takes what waits and replies, each reply sent twice with one id.
 async fn person(base: String, cookie: String, csrf: String, round: usize, ledger: Ledger) {
     let client = client();
     let with = |request: reqwest::RequestBuilder| request.header("cookie", &cookie).header("x-csrf-token", &csrf);
     for n in 0.. {
-        let list = with(client.get(format!("{base}/console/api/conversations?view=waiting&limit=1"))).send().await;
-        let Ok(list) = list else { return };
-        let Ok(list) = list.bytes().await else { return };
-        let Ok(list) = serde_json::from_slice::<Value>(&list) else { return };
-        let Some(id) = list["items"][0]["id"].as_str().map(str::to_string) else {
+        let list = with(client.get(format!("{base}/console/api/conversations?view=waiting&limit=1")));
+        let Ok(first) = first_of(list).await else { return };
+        let Some(id) = first else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };
@@ -111,11 +117,9 @@ async fn curator(base: String, cookie: String, csrf: String, round: usize, ledge
     let client = client();
     let with = |request: reqwest::RequestBuilder| request.header("cookie", &cookie).header("x-csrf-token", &csrf);
     loop {
-        let list = with(client.get(format!("{base}/console/api/suggestions"))).send().await;
-        let Ok(list) = list else { return };
-        let Ok(list) = list.bytes().await else { return };
-        let Ok(list) = serde_json::from_slice::<Value>(&list) else { return };
-        let Some(id) = list["items"][0]["id"].as_str().map(str::to_string) else {
+        let list = with(client.get(format!("{base}/console/api/suggestions")));
+        let Ok(first) = first_of(list).await else { return };
+        let Some(id) = first else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
         };

@@ -4,14 +4,14 @@ use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use crate::api::assets;
 use crate::api::path::PathText;
 use crate::api::state::AppState;
 use crate::api::wire::error::ApiError;
-use crate::console;
 
 /// The page; it finds its way by its own address.
 pub async fn index(State(state): State<AppState>) -> Response {
-    guarded(console::CONSOLE_HTML, &state, "'none'")
+    guarded(assets::CONSOLE_HTML, &state, "'none'")
 }
 
 /// A page that runs own scripts and styles only. `ancestors`: who may show it in a frame.
@@ -31,7 +31,7 @@ pub fn guarded(html: &'static str, state: &AppState, ancestors: &str) -> Respons
 
 /// A file of the console or the widget.
 pub async fn asset(PathText(name): PathText) -> Result<Response, ApiError> {
-    let Some(asset) = console::asset(&name) else { return Err(crate::api::not_found().await) };
+    let Some(asset) = assets::asset(&name) else { return Err(crate::api::not_found().await) };
     let headers = [(header::CONTENT_TYPE, asset.content_type), (header::CACHE_CONTROL, "no-cache")];
     Ok((headers, asset.body).into_response())
 }

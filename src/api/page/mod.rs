@@ -48,7 +48,7 @@ pub async fn file(axum::extract::Path(name): axum::extract::Path<String>) -> Res
         "why.js" => (SCRIPT_TYPE, WHY),
         "words.js" => (SCRIPT_TYPE, WORDS),
         // What the test chat shares with the console and the widget.
-        "theme.css" | "prose.css" | "dom.js" | "markdown.js" | "sse.js" => match crate::console::asset(&name) {
+        "theme.css" | "prose.css" | "dom.js" | "markdown.js" | "sse.js" => match super::assets::asset(&name) {
             Some(asset) => (asset.content_type, asset.body),
             None => return Err(super::not_found().await),
         },

@@ -18,8 +18,8 @@ use axum::routing::{get, post};
 use super::console::pages;
 use super::state::AppState;
 use super::wire::error::ApiError;
+use crate::api::assets;
 use crate::config::DeskSettings;
-use crate::console;
 
 /// The name under which the widget's conversations are bound.
 pub const KEY_NAME: &str = "@widget";
@@ -66,14 +66,14 @@ async fn on(state: &AppState) -> Result<(), ApiError> {
 async fn loader(State(state): State<AppState>) -> Result<Response, ApiError> {
     on(&state).await?;
     let headers = [(header::CONTENT_TYPE, "text/javascript; charset=utf-8"), (header::CACHE_CONTROL, "no-cache")];
-    Ok((headers, console::LOADER_JS).into_response())
+    Ok((headers, assets::LOADER_JS).into_response())
 }
 
 async fn frame(State(state): State<AppState>) -> Result<Response, ApiError> {
     on(&state).await?;
     let sites: String =
         state.settings().desk.widget_sites.iter().map(|s| format!(" {}", s.trim_end_matches('/'))).collect();
-    Ok(pages::guarded(console::FRAME_HTML, &state, &format!("'self'{sites}")))
+    Ok(pages::guarded(assets::FRAME_HTML, &state, &format!("'self'{sites}")))
 }
 
 /// A page that stands for a website.
@@ -84,7 +84,7 @@ async fn demo(State(state): State<AppState>) -> Result<Response, ApiError> {
         let message = "the demo page is served on loopback only, or with desk.widget_demo = true";
         return Err(ApiError { message: message.into(), ..super::not_found().await });
     }
-    Ok(pages::guarded(console::DEMO_HTML, &state, "'none'"))
+    Ok(pages::guarded(assets::DEMO_HTML, &state, "'none'"))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::embed::{EmbedError, Embedder};
 use crate::kb::Pack;
 use crate::support::filter::{self, Evidence, Filters};
 use crate::support::general::{self, Example};
-use crate::support::text;
+use crate::text;
 
 pub mod labelled;
 pub mod measure;

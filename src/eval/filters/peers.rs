@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::classify::{Detector, Features, Training, teach};
-use crate::support::text;
+use crate::text;
 
 static WISH: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [

@@ -1,5 +1,5 @@
 //! The pages of the people's side and of the website widget: what a browser gets, embedded in the program. No tensors, no
-//! HTTP, no SQL: this room only holds files; `api/` serves them.
+//! HTTP, no SQL: only files, which the neighbours serve.
 //!
 //! | folder | what |
 //! |---|---|
@@ -77,9 +77,9 @@ const ASSETS: &[(&str, &str, &str)] = &[
 /// The file of this name, if there is one.
 ///
 /// ```
-/// let theme = firstline::console::asset("theme.css").expect("it is there");
+/// let theme = firstline::api::assets::asset("theme.css").expect("it is there");
 /// assert!(theme.content_type.starts_with("text/css"));
-/// assert_eq!(firstline::console::asset("../Cargo.toml"), None);
+/// assert_eq!(firstline::api::assets::asset("../Cargo.toml"), None);
 /// ```
 pub fn asset(name: &str) -> Option<Asset> {
     let (_, content_type, body) = ASSETS.iter().find(|(known, ..)| *known == name)?;

@@ -134,7 +134,7 @@ static BY_STEM: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let actions = ACTIONS.iter().map(|(concept, words)| (format!("@{concept}"), words));
     for (concept, words) in actions.chain(THINGS.iter().map(|(concept, words)| (format!("#{concept}"), words))) {
         for word in words.split_whitespace() {
-            map.entry(super::text::stem(word)).or_insert(concept.clone());
+            map.entry(super::stem(word)).or_insert(concept.clone());
         }
     }
     map
@@ -173,11 +173,11 @@ pub fn join_phrasal(folded: &str) -> String {
             text = text.replace(phrase, verb);
         }
     }
-    let padded = format!(" {} ", super::text::words(&text).join(" "));
-    if super::text::has_any(&padded, NOT_WORKING) {
+    let padded = format!(" {} ", super::words(&text).join(" "));
+    if super::has_any(&padded, NOT_WORKING) {
         text.push_str(" broken");
     }
-    if super::text::has_any(&padded, "how much") {
+    if super::has_any(&padded, "how much") {
         text.push_str(" price");
     }
     text
@@ -210,7 +210,7 @@ pub fn differ(wanted: &[String], offered: &[String]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::content_stems;
+    use super::super::content_stems;
     use super::*;
 
     #[test]
