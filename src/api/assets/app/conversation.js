@@ -4,7 +4,7 @@ import { icon } from "./icons.js";
 import { get, post } from "./api.js";
 import { newId } from "./ids.js";
 import { attempt, desk, t, term } from "./desk.js";
-import { sendsWith } from "./keys.js";
+import { isWriting, sendsWith } from "./keys.js";
 import { message } from "./message.js";
 import { aside } from "./handed-over.js";
 import { nameOf, waitingChip } from "./inbox.js";
@@ -133,10 +133,9 @@ export function openConversation(pane, id, { back, changed }) {
 
   async function take() {
     if (!item || isMine(item)) { text.focus(); return; }
-    const at = document.activeElement;
     await change("take");
-    // Whoever has gone elsewhere meanwhile stays there.
-    if (document.activeElement === at || document.activeElement === document.body) text.focus();
+    // Whoever writes elsewhere by now goes on there.
+    if (!isWriting(document.activeElement)) text.focus();
   }
 
   async function send() {
