@@ -70,7 +70,8 @@ fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Exampl
         family: number(text),
     };
     let mut all: Vec<Example> = pack.filters.iter().map(|row| own(&row.text, &row.label)).collect();
-    let mut questions: Vec<&String> = pack.faq.iter().filter(|entry| chosen(entry)).flat_map(|entry| &entry.questions).collect();
+    let mut questions: Vec<&String> =
+        pack.faq.iter().filter(|entry| chosen(entry)).flat_map(|entry| &entry.questions).collect();
     if questions.len() > MOST_OWN {
         questions.sort_by_key(|q| *blake3::hash(q.as_bytes()).as_bytes());
         questions.truncate(MOST_OWN);
