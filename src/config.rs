@@ -162,6 +162,9 @@ pub struct EngineSettings {
     /// How long a step should take while sequences are decoding, in milliseconds: the gap between a stream's tokens.
     /// Prompt chunks shrink below `prefill_chunk_tokens` where the machine is too slow for them.
     pub step_ms: u64,
+    /// Most tokens that are drafted for a sequence in one step, from what its prompt and answer said before; the answer
+    /// stays the same, and one that repeats its sources comes in fewer steps. `native` backend only. 0: none.
+    pub draft_tokens: usize,
     /// Most sequences running at once.
     pub max_running: usize,
     /// Most requests waiting; one more is answered 429.
@@ -422,6 +425,7 @@ impl Default for EngineSettings {
             step_tokens: 512,
             prefill_chunk_tokens: 256,
             step_ms: 120,
+            draft_tokens: 16,
             max_running: 16,
             max_waiting: 64,
             default_max_tokens: 512,
