@@ -98,6 +98,46 @@ impl EncoderConfig {
     }
 }
 
+/// To how many numbers a model's vectors may be cut (Matryoshka representation learning, arXiv:2205.13147): only models that
+/// were trained for it keep their sense, and their `config.json` says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shorter {
+    Never,
+    /// To any number.
+    Any,
+    To(Vec<usize>),
+}
+
+#[derive(Deserialize, Default)]
+struct MatryoshkaConfig {
+    #[serde(default)]
+    is_matryoshka: bool,
+    #[serde(default)]
+    matryoshka_dimensions: Option<Vec<usize>>,
+}
+
+impl Shorter {
+    /// Reads `config.json`: `is_matryoshka`, `matryoshka_dimensions`.
+    pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        let config: MatryoshkaConfig = read_json(&dir.join("config.json"))?;
+        Ok(match config.matryoshka_dimensions {
+            Some(lengths) => Self::To(lengths),
+            None if config.is_matryoshka => Self::Any,
+            None => Self::Never,
+        })
+    }
+
+    /// True where vectors of `full` numbers may be cut to `wanted`.
+    pub fn takes(&self, wanted: usize, full: usize) -> bool {
+        let listed = match self {
+            Self::Never => false,
+            Self::Any => true,
+            Self::To(lengths) => lengths.contains(&wanted),
+        };
+        wanted == full || (listed && (1..full).contains(&wanted))
+    }
+}
+
 /// Everything but the weights and the tokenizer.
 #[derive(Debug, Clone)]
 pub(super) struct FolderConfig {
@@ -220,6 +260,21 @@ mod tests {
         let config = prompts(&[("query", "Q: "), ("document", "D: ")]);
         assert_eq!(prefixes("any", &config), ("Q: ".into(), "D: ".into()));
         assert_eq!(prefixes("any", &prompts(&[])), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn only_a_matryoshka_model_is_cut_and_only_where_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |config: &str| {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            Shorter::read(folder.path()).unwrap()
+        };
+        let plain = read("{}");
+        assert!(plain.takes(64, 64) && !plain.takes(32, 64));
+        let any = read(r#"{"is_matryoshka": true}"#);
+        assert!(any.takes(1, 64) && any.takes(33, 64) && !any.takes(65, 64) && !any.takes(0, 64));
+        let listed = read(r#"{"matryoshka_dimensions": [16, 32, 64, 128]}"#);
+        assert!(listed.takes(16, 64) && !listed.takes(17, 64) && !listed.takes(128, 64));
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub use rerank::Reranker;
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
 use encoder::{Encoder, Input};
-use folder::{EncoderConfig, FolderConfig, fault};
+use folder::{EncoderConfig, FolderConfig, Shorter, fault};
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
@@ -68,6 +68,7 @@ struct Inner {
     tokenizer: Tokenizer,
     encoder: Encoder,
     pad: u32,
+    shorter: Shorter,
 }
 
 impl Embedder {
@@ -90,7 +91,8 @@ impl Embedder {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        Ok(Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad }) })
+        let shorter = Shorter::read(dir)?;
+        Ok(Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad, shorter }) })
     }
 
     /// The name it was loaded under.
@@ -105,6 +107,20 @@ impl Embedder {
 
     pub fn dimensions(&self) -> usize {
         self.inner.config.encoder.hidden_size
+    }
+
+    /// True where its vectors may be cut to so many numbers: it was trained for that (Matryoshka), and says so.
+    pub fn takes_dimensions(&self, wanted: usize) -> bool {
+        self.inner.shorter.takes(wanted, self.dimensions())
+    }
+
+    /// A vector cut to so many numbers, of length 1 again.
+    pub fn cut(mut vector: Vec<f32>, dimensions: usize) -> Vec<f32> {
+        if dimensions < vector.len() {
+            vector.truncate(dimensions);
+            pooling::l2_normalize(&mut vector);
+        }
+        vector
     }
 
     /// Longest text, in tokens.
