@@ -61,10 +61,11 @@ impl Default for Drafter {
 }
 
 /// What one more row costs, as a share of the step's time for each of the `decodes` sequences in it. Measured: a step of 8
-/// rows takes 2 to 2.6 times as long as one of 1 (`benches/RESULTS.md`), so a row is about a fifth of what a step is for one.
+/// rows takes 2 to 2.6 times as long as one of 1 (`benches/RESULTS.md`), so that beside one sequence a row costs a fifth of
+/// the step; with what is drawn and copied for it, and some doubt, a little more is reckoned.
 fn row_cost(decodes: usize) -> f32 {
     let decodes = decodes.max(1) as f32;
-    decodes / (decodes + 4.0)
+    decodes / (decodes + 2.5)
 }
 
 impl Drafter {
@@ -130,7 +131,8 @@ impl Drafter {
 
     /// The most tokens of which the last is as likely to be accepted as it costs.
     fn length(&self, matched: usize, cost: f32) -> usize {
-        let prior = 1.0 - 1.0 / matched as f32;
+        // Half of the matches of three tokens go on with the same one, nearly all of the long ones.
+        let prior = 1.0 - 1.5 / matched.max(2) as f32;
         let chance = (self.accepted + PRIOR_TOKENS * prior) / (self.tried + PRIOR_TOKENS);
         let paying = cost.ln() / chance.min(0.99).ln();
         paying.min(self.credit / cost).max(0.0) as usize
