@@ -23,6 +23,7 @@ pub struct Settings {
     pub figures: FiguresSettings,
     pub retention: RetentionSettings,
     pub desk: DeskSettings,
+    pub files: FilesSettings,
 }
 
 /// The HTTP side.
@@ -97,7 +98,8 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
     pub sha256: String,
-    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`.
+    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`, `files`
+    /// (files and vector stores of its own), `knowledge` (with `files`: adding to the knowledge pack).
     #[serde(default = "ApiKey::default_scopes")]
     pub scopes: Vec<String>,
 }
@@ -205,6 +207,22 @@ pub struct KnowledgeSettings {
     pub max_files: usize,
     /// Most of the chat model's context that an instruction's core may take (0..1).
     pub core_share: f32,
+}
+
+/// Files that come through the API, and vector stores.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Largest file that is taken, in bytes. (What is read of it is bounded by the settings of `knowledge`.)
+    pub max_file_bytes: u64,
+    /// Most files of all keys together.
+    pub max_files: usize,
+    /// Disk space for all files together, in MiB.
+    pub max_total_mib: usize,
+    /// Most vector stores of one key.
+    pub max_vector_stores: usize,
+    /// Most files in one vector store.
+    pub max_files_in_store: usize,
 }
 
 /// Limits and thresholds of one chat turn.
@@ -406,6 +424,18 @@ impl Default for ModelSettings {
             rerank: String::new(),
             chat_languages: Vec::new(),
             embed_languages: Vec::new(),
+        }
+    }
+}
+
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 32 << 20,
+            max_files: 2_000,
+            max_total_mib: 2_048,
+            max_vector_stores: 100,
+            max_files_in_store: 1_000,
         }
     }
 }
