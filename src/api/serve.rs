@@ -129,6 +129,7 @@ async fn load(
     let library = Library::new(store.clone(), knowledge.clone(), &settings);
     tokio::spawn(library.clone().keep_up());
     let curator = Curator::new(store.clone(), knowledge.clone(), embedder.clone(), &settings);
+    tokio::spawn(curator.clone().read_ahead());
     state.set_loaded(Loaded {
         chat,
         curator,
