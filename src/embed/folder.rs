@@ -68,7 +68,9 @@ impl EncoderConfig {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// # Errors
+    /// What is of another architecture, or makes no sense.
+    pub(super) fn check(&self) -> Result<(), String> {
         if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
             return Err(format!(
                 "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta)",
@@ -218,6 +220,14 @@ impl FolderConfig {
             query_prefix,
             passage_prefix,
         })
+    }
+}
+
+impl FolderConfig {
+    /// The configuration of a model whose file names neither prefixes nor modules.
+    pub fn of_file(id: &str, encoder: EncoderConfig, pooling: Pooling, max_tokens: usize) -> Self {
+        let (query_prefix, passage_prefix) = prefixes(id, &PromptConfig::default());
+        Self { encoder, pooling, normalize: true, max_tokens, lowercase: false, query_prefix, passage_prefix }
     }
 }
 
