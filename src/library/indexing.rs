@@ -240,7 +240,7 @@ mod tests {
     #[test]
     fn names_stay_within_their_folder_and_keep_their_kind() {
         assert_eq!(name_on_disk("guide.pdf"), "guide.pdf");
-        assert_eq!(name_on_disk("../../etc/passwd"), "______etc_passwd");
+        assert_eq!(name_on_disk("../../etc/passwd"), "____.etcpasswd");
         assert_eq!(name_on_disk(".."), "_");
         assert_eq!(name_on_disk("Возврат товара.DOCX"), "Возврат товара.DOCX");
         assert_eq!(name_on_disk(".hidden"), "file.hidden");

