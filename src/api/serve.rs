@@ -123,6 +123,7 @@ async fn load(
     tokio::spawn(support.clone().follow_changes());
     tokio::spawn(retain(store.clone(), settings.retention.clone()));
     let curator = Curator::new(store.clone(), knowledge.clone(), embedder.clone(), &settings);
+    tokio::spawn(curator.clone().read_ahead());
     state.set_loaded(Loaded {
         chat,
         curator,

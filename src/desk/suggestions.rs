@@ -1,7 +1,7 @@
 //! Suggestions: questions that had no answer, ended with a person or were answered wrongly, put together, each with a
 //! draft from what a person wrote. One click makes it an entry.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -77,6 +77,13 @@ impl Curator {
         .await?
     }
 
+    /// Reads the questions of the last weeks once, so that the first person who looks at the suggestions need not wait.
+    pub async fn read_ahead(self) {
+        if let Err(error) = self.suggestions().await {
+            tracing::warn!(%error, "the suggestions could not be prepared");
+        }
+    }
+
     /// Makes a suggestion an entry. Asked twice, it is made once.
     ///
     /// # Errors
@@ -122,15 +129,13 @@ impl Vectors {
         embedder: &Embedder,
         languages: &[String],
     ) -> Result<Vec<Question>, EditError> {
-        let new: Vec<&Unanswered> = {
-            let mut known = self.0.lock();
-            let wanted: std::collections::HashSet<&str> = unanswered.iter().map(|u| u.turn_id.as_str()).collect();
-            known.retain(|turn, _| wanted.contains(turn.as_str()));
-            unanswered.iter().filter(|u| !known.contains_key(&u.turn_id)).collect()
-        };
+        // Whoever asks meanwhile waits for these vectors instead of making them again.
+        let mut known = self.0.lock();
+        let wanted: HashSet<&str> = unanswered.iter().map(|u| u.turn_id.as_str()).collect();
+        known.retain(|turn, _| wanted.contains(turn.as_str()));
+        let new: Vec<&Unanswered> = unanswered.iter().filter(|u| !known.contains_key(&u.turn_id)).collect();
         let texts: Vec<(&str, Option<&str>)> = new.iter().map(|u| (u.question.as_str(), u.lang.as_deref())).collect();
         let read = questions(&texts, embedder, languages)?;
-        let mut known = self.0.lock();
         known.extend(new.iter().map(|u| u.turn_id.clone()).zip(read));
         Ok(unanswered.iter().map(|u| known.get(&u.turn_id).cloned().unwrap_or_default()).collect())
     }

@@ -6,7 +6,7 @@
 //! one line are one *family*: they are held out together, or a detector would be tested on what it was taught. Prose is no
 //! pattern; `\n` stands for a line's end in it.
 
-use crate::kb::pack::Pack;
+use crate::kb::pack::{FaqEntry, Pack};
 
 /// Customers' honest messages to all kinds of companies, look-alikes of a wish for a person among them.
 pub const CUSTOMER: &str = "customer";
@@ -54,6 +54,15 @@ pub struct Example {
 /// All examples for a pack: its filters' rows, its questions, and the general ones, in an order that deals the labels
 /// out evenly and never changes.
 pub fn examples(pack: &Pack) -> Vec<Example> {
+    with_questions(pack, |_| true)
+}
+
+/// The same without the questions of entries that people write at the desk day by day.
+pub fn lasting_examples(pack: &Pack) -> Vec<Example> {
+    with_questions(pack, |entry| !entry.from_desk())
+}
+
+fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Example> {
     let own = |text: &str, label: &str| Example {
         text: text.into(),
         label: label.into(),
@@ -61,7 +70,8 @@ pub fn examples(pack: &Pack) -> Vec<Example> {
         family: number(text),
     };
     let mut all: Vec<Example> = pack.filters.iter().map(|row| own(&row.text, &row.label)).collect();
-    let mut questions: Vec<&String> = pack.faq.iter().flat_map(|entry| &entry.questions).collect();
+    let mut questions: Vec<&String> =
+        pack.faq.iter().filter(|entry| chosen(entry)).flat_map(|entry| &entry.questions).collect();
     if questions.len() > MOST_OWN {
         questions.sort_by_key(|q| *blake3::hash(q.as_bytes()).as_bytes());
         questions.truncate(MOST_OWN);
@@ -152,6 +162,20 @@ mod tests {
             assert!(russian >= 15 && texts.len() - russian >= 15, "{label}: {russian} of {}", texts.len());
         }
         assert!(all.windows(2).all(|w| w[0].text != w[1].text));
+    }
+
+    #[test]
+    fn what_is_written_at_the_desk_is_an_example_that_does_not_last() {
+        let entry = |path: &str, question: &str| FaqEntry {
+            path: path.into(),
+            questions: vec![question.into()],
+            ..FaqEntry::default()
+        };
+        let faq = vec![entry("faq.csv", "Is it rainproof?"), entry("desk/faq.jsonl", "Does it fold up?")];
+        let pack = Pack { faq, ..Pack::default() };
+        let has = |all: Vec<Example>, text: &str| all.iter().any(|e| e.text == text && e.label == OWN);
+        assert!(has(examples(&pack), "Is it rainproof?") && has(examples(&pack), "Does it fold up?"));
+        assert!(has(lasting_examples(&pack), "Is it rainproof?") && !has(lasting_examples(&pack), "Does it fold up?"));
     }
 
     #[test]

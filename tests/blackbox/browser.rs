@@ -14,7 +14,7 @@ fn a_whole_day_at_the_desk_goes_as_it_should() {
     let Some(python) = python() else { return };
     let server = Server::spawn_with("kb", SETTINGS);
     let link = join_link(&server);
-    run(&python, "day.py", &[&server.base, &link]);
+    run(&server, &python, "day.py", &[&server.base, &link]);
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn the_desk_is_worked_by_keys_alone_and_its_doors_are_shut() {
     let Some(python) = python() else { return };
     let server = Server::spawn_with("kb", SETTINGS);
     let link = join_link(&server);
-    run(&python, "house.py", &[&server.base, &link]);
+    run(&server, &python, "house.py", &[&server.base, &link]);
 }
 
 #[test]
@@ -31,7 +31,7 @@ fn no_string_of_a_stranger_ever_runs_as_a_script() {
     let server = Server::spawn_with("tests/packs/mini", SETTINGS);
     let link = join_link(&server);
     let pack = server.dir.path().join("kb");
-    run(&python, "xss.py", &[&server.base, &link, pack.to_str().expect("a plain path")]);
+    run(&server, &python, "xss.py", &[&server.base, &link, pack.to_str().expect("a plain path")]);
 }
 
 /// One address plays all visitors here, faster than people write.
@@ -63,7 +63,7 @@ fn python() -> Option<String> {
     Some(python)
 }
 
-fn run(python: &str, script: &str, args: &[&str]) {
+fn run(server: &Server, python: &str, script: &str, args: &[&str]) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script);
     let output = Command::new(python)
         .arg(script)
@@ -73,6 +73,8 @@ fn run(python: &str, script: &str, args: &[&str]) {
         .output()
         .unwrap_or_else(|e| panic!("{python} (FIRSTLINE_TEST_BROWSER_PYTHON) cannot be run: {e}"));
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{said}");
+    let log = server.log();
+    let end = log.char_indices().nth_back(3000).map_or(0, |(at, _)| at);
+    assert!(output.status.success(), "{said}\nthe server's log ends with:\n{}", &log[end..]);
     print!("{said}");
 }

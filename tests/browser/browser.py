@@ -5,7 +5,9 @@ import json
 import os
 import sys
 import time
+import traceback
 
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 PASSWORD = "correct horse battery"
@@ -49,12 +51,19 @@ def chromium():
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         try:
             yield browser
+        except (Fault, PlaywrightError) as fault:
+            # Now, while the pages are open.
+            fault.seen = [line for number, user in enumerate(User.everybody) for line in (f"user {number}:", *user.seen())]
+            raise
         finally:
             browser.close()
 
 
 class User:
     """Someone at a browser of their own."""
+
+    # All of a test, to tell what they saw when it failed.
+    everybody = []
 
     def __init__(self, browser, base, width=1400, height=860, scheme="light", locale="en-GB", shots=None, zone="UTC"):
         self.base, self.shots = base, shots
@@ -67,6 +76,7 @@ class User:
         self.errors = []
         self.dialogs = []
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.everybody.append(self)
         self.page.on("dialog", lambda dialog: (self.dialogs.append(dialog.message), dialog.dismiss()))
 
     def open(self, path):
@@ -79,6 +89,15 @@ class User:
             check(time.monotonic() < end, f"{what}: not within {seconds} s")
             self.page.wait_for_timeout(50)
         return value
+
+    def seen(self):
+        """What stands in each frame of the page now."""
+        yield f"errors {self.errors}, dialogs {self.dialogs}"
+        for frame in self.page.frames:
+            try:
+                yield f"{frame.url}: {frame.inner_text('body', timeout=2000)[-1500:]!r}"
+            except Exception as gone:  # a page that has closed
+                yield f"{frame.url}: {gone}"
 
     def shot(self, name):
         if self.shots:
@@ -150,9 +169,11 @@ def say(frame, text):
 
 
 def run(main):
-    """Runs a test; a fault is one line and status 1."""
+    """Runs a test; a fault is told with what everybody saw, and status 1."""
     try:
         main()
-    except Fault as fault:
-        print(f"FAULT: {fault}", file=sys.stderr)
+    except (Fault, PlaywrightError) as fault:
+        where = traceback.extract_tb(fault.__traceback__)
+        line = next((at for at in reversed(where) if at.filename == os.path.abspath(sys.argv[0])), where[-1])
+        print(f"FAULT: {line.name}, line {line.lineno}: {fault}", *getattr(fault, "seen", []), sep="\n", file=sys.stderr)
         sys.exit(1)

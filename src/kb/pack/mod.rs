@@ -235,6 +235,13 @@ pub struct FaqEntry {
     pub tags: Vec<String>,
 }
 
+impl FaqEntry {
+    /// True where people added it, or changed it last, at the desk.
+    pub fn from_desk(&self) -> bool {
+        self.path.starts_with("desk/")
+    }
+}
+
 /// One screen, menu, button or field of `app-map.yaml`, with the path that leads to it.
 #[derive(Debug, Clone, Default)]
 pub struct AppEntry {

@@ -122,11 +122,12 @@ desk.go = (path, replace = false) => {
 function feedState(up) {
   const place = document.getElementById("feed-state");
   if (!place) return;
-  const lost = place.classList.contains("lost");
+  const [lost, fresh] = [place.classList.contains("lost"), !place.classList.contains("followed")];
   place.textContent = t(up ? "live" : "reconnecting");
   place.classList.toggle("lost", !up);
-  // What changed while the feed was gone is read anew; the feed's own memory may not reach back that far.
-  if (up && lost) { refreshCounts(); open?.heard?.({ kind: "all" }); }
+  place.classList.toggle("followed", up || !fresh);
+  // What changed while the feed was gone, or before it first came, is read anew; the feed's own memory may not reach back that far.
+  if (up && (lost || fresh)) { refreshCounts(); open?.heard?.({ kind: "all" }); }
 }
 
 function enter() {

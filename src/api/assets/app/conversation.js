@@ -4,7 +4,7 @@ import { icon } from "./icons.js";
 import { get, post } from "./api.js";
 import { newId } from "./ids.js";
 import { attempt, desk, t, term } from "./desk.js";
-import { sendsWith } from "./keys.js";
+import { isWriting, sendsWith } from "./keys.js";
 import { message } from "./message.js";
 import { aside } from "./handed-over.js";
 import { nameOf, waitingChip } from "./inbox.js";
@@ -17,7 +17,7 @@ function isMine(item) {
 /** Opens a conversation in `pane`. `back()` closes it on small screens, `changed()` says that the list is old. */
 export function openConversation(pane, id, { back, changed }) {
   const path = `/conversations/${encodeURIComponent(id)}`;
-  let item = null, writing = "reply", gone = false, busy = false, atEnd = true, replyId = newId(), headSays = "";
+  let item = null, writing = "reply", gone = false, busy = false, atEnd = true, reply = { words: "", id: null }, headSays = "", loads = 0, shown = 0;
   const head = el("header", { class: "talk-head" });
   const thread = el("div", { class: "thread", role: "log", "aria-live": "polite", "aria-label": t("facts"), tabindex: "0" });
   const side = el("aside", { class: "side", "aria-label": t("handedOver") });
@@ -113,8 +113,11 @@ export function openConversation(pane, id, { back, changed }) {
   }
 
   async function load() {
+    const asked = ++loads;
     const got = await attempt(() => get(path));
-    if (!got || gone) return;
+    // An older answer that comes after a newer one is old news.
+    if (!got || gone || asked < shown) return;
+    shown = asked;
     // A half-written correction must not vanish because a message came.
     if (thread.querySelector("form.correction")) { item = got; drawHead(); drawComposer(); return; }
     item = got;
@@ -131,29 +134,39 @@ export function openConversation(pane, id, { back, changed }) {
   async function take() {
     if (!item || isMine(item)) { text.focus(); return; }
     await change("take");
-    text.focus();
+    // Whoever writes elsewhere by now goes on there.
+    if (!isWriting(document.activeElement)) text.focus();
   }
 
   async function send() {
     const words = text.value.trim();
     if (!words || !item || busy) return;
     busy = true;
+    // The box is free for the next words at once, and the focus is never taken from where it went meanwhile.
+    text.value = "";
+    text.focus();
     drawComposer();
+    // The same words have the same id until the server has them: sent twice, they are said once.
+    if (reply.words !== words) reply = { words, id: newId() };
     let done;
     if (writing === "note") {
       done = await attempt(() => post(`${path}/note`, { text: words }));
     } else {
       const held = isMine(item) || await attempt(() => post(`${path}/take`));
-      done = held && await attempt(() => post(`${path}/reply`, { text: words, id: replyId }));
+      done = held && await attempt(() => post(`${path}/reply`, { text: words, id: reply.id }));
     }
     busy = false;
-    // The same id until the server has it: sent twice, it is said once.
-    if (done) { replyId = newId(); text.value = ""; sessionStorage.removeItem(`draft:${id}`); writing = "reply"; }
+    if (done) {
+      reply = { words: "", id: null };
+      if (!text.value) writing = "reply";
+    } else {
+      text.value = text.value ? `${words}\n${text.value}` : words;
+    }
+    sessionStorage.setItem(`draft:${id}`, text.value);
     await load();
     atEnd = true;
     thread.scrollTop = thread.scrollHeight;
     changed();
-    text.focus();
   }
 
   function write(kind) {

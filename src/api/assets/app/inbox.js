@@ -6,6 +6,7 @@ import { attempt, desk, t, term } from "./desk.js";
 import { keys } from "./keys.js";
 import { openConversation } from "./conversation.js";
 
+const AGAIN_MS = 5000;
 const VIEWS = ["waiting", "mine", "live", "closed"];
 
 /** The name by which the desk knows a customer. */
@@ -29,7 +30,7 @@ function tick(chip) {
 /** `at`: [view, id] of the address. */
 export function showInbox(place, at) {
   let [view, id] = VIEWS.includes(at[0]) ? at : [desk.me.counts?.waiting ? "waiting" : "live", null];
-  let items = [], next = null, loading = null, opened = null, typed = null;
+  let items = [], next = null, loading = null, opened = null, typed = null, again = null;
 
   const tabs = el("div", { class: "tabs", role: "tablist" }, VIEWS.map((name) => el("a", {
     role: "tab", href: `/console/inbox/${name}`, "data-view": name }, t(`view_${name}`), el("b", { class: "count", hidden: true }))));
@@ -81,7 +82,9 @@ export function showInbox(place, at) {
     loading = new AbortController();
     const { signal } = loading;
     const got = await attempt(() => get(`/conversations${query({ view, team: team.value, query: search.value.trim(), cursor: further ? next : null, limit: 50 })}`, signal));
-    if (!got || signal.aborted) return;
+    if (signal.aborted) return;
+    // A list that could not be had is asked for again; no event need come for that.
+    if (!got) { clearTimeout(again); again = setTimeout(() => load(), AGAIN_MS); return; }
     items = further ? [...items, ...got.items] : got.items;
     next = got.next;
     draw();
@@ -136,6 +139,7 @@ export function showInbox(place, at) {
       clearInterval(clock);
       clearTimeout(soon);
       clearTimeout(typed);
+      clearTimeout(again);
       loading?.abort();
       opened?.leave();
       window.removeEventListener("counts", counted);

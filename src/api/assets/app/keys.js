@@ -11,7 +11,8 @@ export function keys(map) {
   own = map;
 }
 
-function isWriting(target) {
+/** Whether what is typed goes into this element. */
+export function isWriting(target) {
   return target.closest?.("input, textarea, select, [contenteditable]") != null;
 }
 

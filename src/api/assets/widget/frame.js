@@ -84,6 +84,7 @@ async function flush() {
         thread.note(next.id, words.failed.replace("{why}", error.message), true);
         continue;
       }
+      thread.note(next.id, words.sending);
       if (error.status === 429) showState(error.afterMs > 5000 ? words.tooFast : words.busy);
       await new Promise((go) => setTimeout(go, error.afterMs ?? pause));
       if (error.status === 429) showState(online ? null : words.offline);
