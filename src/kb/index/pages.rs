@@ -2,8 +2,8 @@
 //!
 //! A short question wants the section that answers it; a story of many matters wants all the pages that it takes, and
 //! no single section has its words. So pages are scored as wholes, by three things:
-//! - BM25 (Robertson and Zaragoza 2009) in which a word counts as often as a long story says it, for what it keeps coming
-//!   back to is its subject; in a few lines a word is said twice by chance, so the shorter they are, the less that counts;
+//! - BM25 (Robertson and Zaragoza 2009) in which a word counts as often as the story says it, for what it keeps coming
+//!   back to is its subject;
 //! - the same over pairs of neighbouring words: "silver card" is not a silver one and a card (Metzler and Croft, "A
 //!   Markov random field model for term dependencies", SIGIR 2005);
 //! - the share of a page's title that the story speaks of.
@@ -21,8 +21,6 @@ const B: f32 = 0.75;
 /// Worth of a title that the story speaks of in full, and of the best page's pairs, beside the best page's words.
 const TITLE: f32 = 0.3;
 const PAIRS: f32 = 0.5;
-/// Content words from which a story's repetitions count in full.
-const LONG: f32 = 100.0;
 
 /// The pages of one index.
 pub(super) struct Pages {
@@ -107,10 +105,9 @@ impl Shelf {
     fn rank(&self, story: &str, limit: usize) -> Vec<Ranked<'_>> {
         let row: Vec<u32> =
             content(story, &self.stems).iter().filter_map(|stem| self.numbers.get(stem).copied()).collect();
-        let trust = (row.len() as f32 / LONG).min(1.0);
-        let asked = repeated(counted(row.iter().copied()), trust);
+        let asked = counted(row.iter().copied());
         let by_words = self.words.scores(&asked, self.pages.len());
-        let by_pairs = self.pairs.scores(&repeated(counted(paired(&row)), trust), self.pages.len());
+        let by_pairs = self.pairs.scores(&counted(paired(&row)), self.pages.len());
         let mut ranked: Vec<(f32, &Page)> = Vec::new();
         for ((words, pairs), page) in by_words.iter().zip(&by_pairs).zip(&self.pages).filter(|((w, _), _)| **w > 0.0) {
             ranked.push((words + PAIRS * pairs + TITLE * self.share(&page.title, &asked), page));
@@ -175,11 +172,6 @@ fn counted<T: Ord>(terms: impl Iterator<Item = T>) -> BTreeMap<T, f32> {
     counts
 }
 
-/// Counts as far as repetitions are trusted: 0 makes a set of the terms, 1 leaves the counts.
-fn repeated<T: Ord>(counts: BTreeMap<T, f32>, trust: f32) -> BTreeMap<T, f32> {
-    counts.into_iter().map(|(term, times)| (term, times.powf(trust))).collect()
-}
-
 /// Neighbours among the words that say something.
 fn paired(row: &[u32]) -> impl Iterator<Item = (u32, u32)> {
     row.windows(2).map(|pair| (pair[0], pair[1]))
@@ -220,19 +212,6 @@ mod tests {
         let pages = Pages::of(&chunks);
         let found: Vec<&[u32]> = pages.rank("refund of a broken parcel", "en", 10).iter().map(|r| r.chunks).collect();
         assert_eq!(found, [[1]]);
-    }
-
-    #[test]
-    fn a_word_that_a_short_message_happens_to_repeat_does_not_decide() {
-        let chunks = vec![
-            page("card", "Orders", "The colour of a card. The limit of a card. The mail of a card."),
-            page("freeze", "Thieves", "Freeze what is stolen."),
-            page("jobs", "Jobs", "We look for drivers in the north."),
-            page("paint", "Paint", "Paint comes in red and in blue."),
-        ];
-        let pages = Pages::of(&chunks);
-        let found = pages.rank("My card, the gold card, her card, your card: it was stolen, freeze it", "en", 1);
-        assert_eq!(chunks[found[0].chunks[0] as usize].path, "freeze");
     }
 
     #[test]
