@@ -234,20 +234,8 @@ pub fn conceivable(message: &str) -> bool {
 fn nearly_a_person(word: &str) -> bool {
     const SHORTEST: usize = 4;
     let long = |word: &str| word.chars().count() >= SHORTEST;
-    long(word) && CALL.split('|').filter(|noun| long(noun)).any(|noun| one_slip(noun.trim(), word))
-}
-
-fn one_slip(meant: &str, written: &str) -> bool {
-    let (a, b): (Vec<char>, Vec<char>) = (meant.chars().collect(), written.chars().collect());
-    let same = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
-    let (a, b) = (&a[same..], &b[same..]);
-    match a.len().abs_diff(b.len()) {
-        0 if a.is_empty() => true,
-        0 => a[1..] == b[1..] || (a.len() > 1 && a[0] == b[1] && a[1] == b[0] && a[2..] == b[2..]),
-        1 if a.len() > b.len() => a[1..] == *b,
-        1 => *a == b[1..],
-        _ => false,
-    }
+    long(word)
+        && CALL.split('|').filter(|noun| long(noun)).any(|noun| text::edit_distance(noun.trim(), word, 1).is_some())
 }
 
 /// Reads one message.
