@@ -23,6 +23,7 @@ pub struct Settings {
     pub figures: FiguresSettings,
     pub retention: RetentionSettings,
     pub desk: DeskSettings,
+    pub files: FilesSettings,
 }
 
 /// The HTTP side.
@@ -97,7 +98,8 @@ pub struct ApiKey {
     pub name: String,
     /// SHA-256 of the key, in hex (`printf %s KEY | sha256sum`).
     pub sha256: String,
-    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`.
+    /// Any of `chat` (operators and `support`), `raw` (the bare chat model), `embeddings`, `metrics`, `channel`, `files`
+    /// (files and vector stores of its own), `knowledge` (with `files`: adding to the knowledge pack).
     #[serde(default = "ApiKey::default_scopes")]
     pub scopes: Vec<String>,
 }
@@ -162,6 +164,9 @@ pub struct EngineSettings {
     /// How long a step should take while sequences are decoding, in milliseconds: the gap between a stream's tokens.
     /// Prompt chunks shrink below `prefill_chunk_tokens` where the machine is too slow for them.
     pub step_ms: u64,
+    /// Most tokens that are drafted for a sequence in one step, from what its prompt and answer said before; the answer
+    /// stays the same, and one that repeats its sources comes in fewer steps. `native` backend only. 0: none.
+    pub draft_tokens: usize,
     /// Most sequences running at once.
     pub max_running: usize,
     /// Most requests waiting; one more is answered 429.
@@ -202,6 +207,22 @@ pub struct KnowledgeSettings {
     pub max_files: usize,
     /// Most of the chat model's context that an instruction's core may take (0..1).
     pub core_share: f32,
+}
+
+/// Files that come through the API, and vector stores.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FilesSettings {
+    /// Largest file that is taken, in bytes. (What is read of it is bounded by the settings of `knowledge`.)
+    pub max_file_bytes: u64,
+    /// Most files of all keys together.
+    pub max_files: usize,
+    /// Disk space for all files together, in MiB.
+    pub max_total_mib: usize,
+    /// Most vector stores of one key.
+    pub max_vector_stores: usize,
+    /// Most files in one vector store.
+    pub max_files_in_store: usize,
 }
 
 /// Limits and thresholds of one chat turn.
@@ -407,6 +428,18 @@ impl Default for ModelSettings {
     }
 }
 
+impl Default for FilesSettings {
+    fn default() -> Self {
+        Self {
+            max_file_bytes: 32 << 20,
+            max_files: 2_000,
+            max_total_mib: 2_048,
+            max_vector_stores: 100,
+            max_files_in_store: 1_000,
+        }
+    }
+}
+
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
@@ -422,6 +455,7 @@ impl Default for EngineSettings {
             step_tokens: 512,
             prefill_chunk_tokens: 256,
             step_ms: 120,
+            draft_tokens: 16,
             max_running: 16,
             max_waiting: 64,
             default_max_tokens: 512,

@@ -9,6 +9,7 @@
 //! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
 //! | 4 | [`desk`] | the people's side: knowledge, suggestions |
+//! | 4 | [`library`] | files that clients upload, and vector stores |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |
 //! | 3 | [`store`] | conversations and their outcomes, in SQL |
 //! | 2 | [`llm`] | chat generation: template, scheduler, KV blocks, sampler |
@@ -27,6 +28,7 @@ pub mod desk;
 pub mod embed;
 pub mod eval;
 pub mod kb;
+pub mod library;
 pub mod llm;
 pub mod model;
 pub mod personal;

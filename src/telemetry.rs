@@ -93,6 +93,12 @@ pub mod name {
     pub const PREFIX_HITS: &str = "vllm:prefix_cache_hits_total";
     /// Counter: sequences that gave up their blocks to an older one.
     pub const PREEMPTIONS: &str = "vllm:num_preemptions_total";
+    /// Counter: steps of a sequence that carried drafted tokens.
+    pub const DRAFTS: &str = "vllm:spec_decode_num_drafts_total";
+    /// Counter: tokens drafted.
+    pub const DRAFTED_TOKENS: &str = "vllm:spec_decode_num_draft_tokens_total";
+    /// Counter: drafted tokens that were drawn.
+    pub const ACCEPTED_TOKENS: &str = "vllm:spec_decode_num_accepted_tokens_total";
     /// Histogram, seconds: from a request's arrival to the model's first token.
     pub const FIRST_TOKEN: &str = "vllm:time_to_first_token_seconds";
     /// Histogram, seconds: from a generation's arrival to its end.
@@ -195,6 +201,9 @@ fn describe() {
     describe_counter!(name::PREEMPTIONS, "Sequences that gave up their blocks to an older one.");
     describe_counter!(name::SUCCESS, "Generations that ended, by reason.");
     describe_counter!(name::CANCELLED, "Generations that ended because the client had gone.");
+    describe_counter!(name::DRAFTS, "Steps of a sequence that carried drafted tokens.");
+    describe_counter!(name::DRAFTED_TOKENS, "Tokens drafted.");
+    describe_counter!(name::ACCEPTED_TOKENS, "Drafted tokens that were drawn.");
     describe_counter!(name::STEPS, "Steps of the engine.");
     describe_counter!(name::TURNS, "Support turns by action, kind and operator.");
     describe_counter!(name::DISCONNECTED, "Requests whose client left before the answer was whole.");

@@ -23,15 +23,21 @@ pub enum Scope {
     Metrics,
     /// Bridges to messengers and mail.
     Channel,
+    /// Files and vector stores of its own, and searching the knowledge pack.
+    Files,
+    /// Adding files to the knowledge pack.
+    Knowledge,
 }
 
 impl Scope {
-    const ALL: [(Scope, &'static str); 5] = [
+    const ALL: [(Scope, &'static str); 7] = [
         (Scope::Chat, "chat"),
         (Scope::Raw, "raw"),
         (Scope::Embeddings, "embeddings"),
         (Scope::Metrics, "metrics"),
         (Scope::Channel, "channel"),
+        (Scope::Files, "files"),
+        (Scope::Knowledge, "knowledge"),
     ];
 
     fn parse(word: &str) -> Option<Self> {

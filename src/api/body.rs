@@ -31,20 +31,21 @@ impl FromRequest<AppState> for JsonBody {
             return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", message));
         }
         let limit = state.request_timeout();
-        let reading = read(request.into_body(), state.settings().server.max_body_bytes);
+        let reading = read(request.into_body(), state.settings().server.max_body_bytes, "server.max_body_bytes");
         let bytes = tokio::time::timeout(limit, reading).await.map_err(|_| ApiError::timeout(limit.as_secs()))??;
         json_of(&bytes).map(JsonBody)
     }
 }
 
-async fn read(body: Body, limit: usize) -> Result<Vec<u8>, ApiError> {
+/// A body of at most `limit` bytes, which is the named setting's.
+pub(super) async fn read(body: Body, limit: usize, setting: &str) -> Result<Vec<u8>, ApiError> {
     let mut stream = body.into_data_stream();
     let mut bytes = Vec::new();
     while let Some(chunk) = stream.next().await {
         let chunk = chunk.map_err(|e| bad_body(format!("the body broke off: {e}")))?;
         if bytes.len() + chunk.len() > limit {
             let _ = tokio::time::timeout(DRAIN_TIME, drain(&mut stream, limit.saturating_mul(DRAIN_FACTOR))).await;
-            let message = format!("the body is larger than {limit} bytes (server.max_body_bytes)");
+            let message = format!("the body is larger than {limit} bytes ({setting})");
             return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
         }
         bytes.extend_from_slice(&chunk);

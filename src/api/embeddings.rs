@@ -11,7 +11,7 @@ use super::observe::Arrival;
 use super::state::{AppState, Loaded};
 use super::wire::embeddings::{EmbeddingsRequest, embedding_of, embeddings_request};
 use super::wire::error::ApiError;
-use crate::embed::{Embeddings, Role};
+use crate::embed::{Embedder, Embeddings, Role};
 use crate::telemetry::name;
 
 /// Texts embedded between two looks at whether the client is still there.
@@ -41,8 +41,11 @@ fn check(request: &EmbeddingsRequest, loaded: &Loaded) -> Result<(), ApiError> {
     }
     let native = loaded.embedder.dimensions();
     match request.dimensions {
-        Some(wanted) if wanted != native => {
-            let message = format!("\"dimensions\": {wanted} is not supported; this model's vectors have {native}");
+        Some(wanted) if !loaded.embedder.takes_dimensions(wanted) => {
+            let message = format!(
+                "\"dimensions\": {wanted} is not supported; this model's vectors have {native}, and its config.json does \
+                 not say that they may be cut to that (is_matryoshka, matryoshka_dimensions)"
+            );
             Err(ApiError::unsupported("dimensions", message))
         }
         _ => Ok(()),
@@ -51,18 +54,19 @@ fn check(request: &EmbeddingsRequest, loaded: &Loaded) -> Result<(), ApiError> {
 
 async fn embed(loaded: &Loaded, request: EmbeddingsRequest) -> Result<Value, ApiError> {
     let (mut data, mut tokens) = (Vec::with_capacity(request.texts.len()), 0);
-    let EmbeddingsRequest { model, texts, base64, role, truncate, .. } = request;
+    let EmbeddingsRequest { model, texts, base64, role, truncate, dimensions } = request;
+    let dimensions = dimensions.unwrap_or(loaded.embedder.dimensions());
     let mut texts = texts.into_iter().peekable();
     while texts.peek().is_some() {
         let batch: Vec<String> = texts.by_ref().take(BATCH).collect();
         let Embeddings { vectors, tokens: read, truncated } = embed_batch(loaded, batch, role).await?;
         tokens += read.iter().sum::<usize>();
-        for (vector, truncated) in vectors.iter().zip(truncated) {
+        for (vector, truncated) in vectors.into_iter().zip(truncated) {
             let index = data.len();
             if truncated && !truncate {
                 return Err(too_long(index, loaded.embedder.max_tokens()));
             }
-            data.push(embedding_of(index, vector, base64, truncated));
+            data.push(embedding_of(index, &Embedder::cut(vector, dimensions), base64, truncated));
         }
     }
     metrics::counter!(name::EMBEDDED).increment(data.len() as u64);

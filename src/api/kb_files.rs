@@ -101,7 +101,7 @@ pub async fn get(State(state): State<AppState>, path: extract::Path<String>) -> 
     match loaded.public_files.of(&snapshot).get(path.as_str()).copied().ok_or_else(unknown)? {
         Kind::Image(content_type) => {
             let settings = &state.settings().knowledge;
-            let bytes = image(&pack.dir, &path, settings).await.ok_or_else(unknown)?;
+            let bytes = image(pack.place(&path), settings).await.ok_or_else(unknown)?;
             let policy = HeaderName::from_static("content-security-policy");
             let mut response = ([(header::CONTENT_TYPE, content_type)], bytes).into_response();
             response.headers_mut().insert(policy, HeaderValue::from_static(IMAGE_POLICY));
@@ -110,7 +110,7 @@ pub async fn get(State(state): State<AppState>, path: extract::Path<String>) -> 
         }
         Kind::Pdf => {
             let most = state.settings().knowledge.max_document_bytes;
-            let bytes = file(&pack.dir, &path, most).await.ok_or_else(unknown)?;
+            let bytes = file(pack.place(&path), most).await.ok_or_else(unknown)?;
             let cache = [(header::CONTENT_TYPE, "application/pdf"), (header::CACHE_CONTROL, "public, max-age=300")];
             Ok((cache, bytes).into_response())
         }
@@ -124,13 +124,13 @@ pub async fn get(State(state): State<AppState>, path: extract::Path<String>) -> 
 }
 
 /// An image, of the pack or in a file of it (`articles/guide.zip/images/a.png`).
-async fn image(dir: &Path, path: &str, settings: &KnowledgeSettings) -> Option<Vec<u8>> {
-    if let Some(bytes) = file(dir, path, settings.max_file_bytes).await {
+async fn image((dir, path): (&Path, &str), settings: &KnowledgeSettings) -> Option<Vec<u8>> {
+    if let Some(bytes) = file((dir, path), settings.max_file_bytes).await {
         return Some(bytes);
     }
     let ends = path.match_indices('/').map(|(at, _)| at);
     let (outer, inner) = ends.map(|at| (&path[..at], &path[at + 1..])).find(|(outer, _)| Archive::is_one(outer))?;
-    let bytes = file(dir, outer, settings.max_document_bytes).await?;
+    let bytes = file((dir, outer), settings.max_document_bytes).await?;
     let limits = Limits { max_bytes: settings.max_file_bytes, ..Limits::of(settings) };
     let inner = inner.to_string();
     let unpacked = move || Archive::open(&bytes, &limits).ok()?.read(&inner).ok();
@@ -138,7 +138,7 @@ async fn image(dir: &Path, path: &str, settings: &KnowledgeSettings) -> Option<V
 }
 
 /// The file's bytes, if it lies inside the pack, links followed, and is not larger than the pack's files may be.
-async fn file(dir: &Path, path: &str, max_bytes: u64) -> Option<Vec<u8>> {
+async fn file((dir, path): (&Path, &str), max_bytes: u64) -> Option<Vec<u8>> {
     let dir = tokio::fs::canonicalize(dir).await.ok()?;
     let file = tokio::fs::canonicalize(dir.join(path)).await.ok()?;
     let size = tokio::fs::metadata(&file).await.ok()?.len();
@@ -183,9 +183,9 @@ mod tests {
         std::fs::write(dir.path().join("secret.png"), b"s").unwrap();
         std::fs::write(pack.join("a.png"), b"abc").unwrap();
         std::os::unix::fs::symlink(dir.path().join("secret.png"), pack.join("b.png")).unwrap();
-        assert_eq!(file(&pack, "a.png", 3).await.as_deref(), Some(&b"abc"[..]));
-        assert_eq!(file(&pack, "a.png", 2).await, None);
-        assert_eq!(file(&pack, "b.png", 3).await, None);
-        assert_eq!(file(&pack, "../secret.png", 3).await, None);
+        assert_eq!(file((&pack, "a.png"), 3).await.as_deref(), Some(&b"abc"[..]));
+        assert_eq!(file((&pack, "a.png"), 2).await, None);
+        assert_eq!(file((&pack, "b.png"), 3).await, None);
+        assert_eq!(file((&pack, "../secret.png"), 3).await, None);
     }
 }

@@ -38,6 +38,9 @@ fn read_engine(loaded: &Loaded) {
     counter(name::PREFIX_HITS, stats.cached_tokens);
     counter(name::PREEMPTIONS, stats.preemptions);
     counter(name::CANCELLED, stats.cancelled);
+    counter(name::DRAFTS, stats.drafts);
+    counter(name::DRAFTED_TOKENS, stats.drafted_tokens);
+    counter(name::ACCEPTED_TOKENS, stats.accepted_tokens);
     counter(name::STEPS, stats.steps);
     let prefixes = loaded.chat.prefix_stats();
     gauge(name::SAVED_PREFIXES, prefixes.files as f64);

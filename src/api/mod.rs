@@ -22,11 +22,13 @@ mod conversation;
 mod desk_state;
 mod embeddings;
 mod figures;
+mod files;
 mod follow;
 mod health;
 mod inbound;
 mod kb_files;
 mod listen;
+mod listing;
 mod metrics;
 mod models;
 mod observe;
@@ -42,6 +44,7 @@ mod stream;
 mod tokenize;
 mod trace;
 mod turns;
+mod vector_stores;
 mod webhooks;
 mod widget;
 mod wire;
@@ -50,7 +53,7 @@ use std::path::PathBuf;
 
 use axum::Router;
 use axum::http::{Method, StatusCode, Uri};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 
 use crate::kb::{IndexProgress, IndexReport};
 pub use serve::serve;
@@ -139,6 +142,21 @@ fn router(state: AppState) -> Router {
         .route("/v1/tokenize", post(tokenize::tokenize))
         .route("/v1/embeddings", post(embeddings::embeddings))
         .route("/v1/rerank", post(rerank::rerank))
+        .route("/v1/files", post(files::create).get(files::list_files))
+        .route("/v1/files/{id}", get(files::get).delete(files::delete))
+        .route("/v1/files/{id}/content", get(files::content))
+        .route("/v1/vector_stores", post(vector_stores::create).get(vector_stores::list_stores))
+        .route("/v1/vector_stores/{id}", get(vector_stores::get).post(vector_stores::update))
+        .route("/v1/vector_stores/{id}", delete(vector_stores::delete))
+        .route("/v1/vector_stores/{id}/search", post(vector_stores::search))
+        .route("/v1/vector_stores/{id}/files", post(vector_stores::attach).get(vector_stores::list_files))
+        .route("/v1/vector_stores/{id}/files/{file}", get(vector_stores::get_file).post(vector_stores::update_file))
+        .route("/v1/vector_stores/{id}/files/{file}", delete(vector_stores::detach))
+        .route("/v1/vector_stores/{id}/files/{file}/content", get(vector_stores::file_content))
+        .route("/v1/vector_stores/{id}/file_batches", post(vector_stores::create_batch))
+        .route("/v1/vector_stores/{id}/file_batches/{batch}", get(vector_stores::get_batch))
+        .route("/v1/vector_stores/{id}/file_batches/{batch}/cancel", post(vector_stores::cancel_batch))
+        .route("/v1/vector_stores/{id}/file_batches/{batch}/files", get(vector_stores::list_batch))
         .route("/v1/models", get(models::list))
         .route("/v1/models/{*id}", get(models::get))
         .route("/v1/support/trace/{id}", get(trace::get))

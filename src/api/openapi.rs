@@ -106,6 +106,52 @@ const OPERATIONS: &[Operation] = &[
             "return_token_strs:boolean",
         ],
     ),
+    ("post", "/v1/files", "Uploads a file (a form) to be searched", &["file:file*", "purpose:string*"]),
+    ("get", "/v1/files", "This key's files", &[]),
+    ("get", "/v1/files/{id}", "One of them", &[]),
+    ("delete", "/v1/files/{id}", "Deletes it, also from vector stores", &[]),
+    ("get", "/v1/files/{id}/content", "Its bytes", &[]),
+    (
+        "post",
+        "/v1/vector_stores",
+        "A set of files that is searched",
+        &["name:string", "file_ids:array", "expires_after:object", "metadata:object", "chunking_strategy:object"],
+    ),
+    ("get", "/v1/vector_stores", "This key's vector stores, and `vs_pack`, the knowledge pack", &[]),
+    ("get", "/v1/vector_stores/{id}", "One of them", &[]),
+    (
+        "post",
+        "/v1/vector_stores/{id}",
+        "Changes its name, metadata or expiry",
+        &["name:string", "expires_after:object", "metadata:object"],
+    ),
+    ("delete", "/v1/vector_stores/{id}", "Deletes it; its files stay", &[]),
+    (
+        "post",
+        "/v1/vector_stores/{id}/search",
+        "Passages that fit, best first",
+        &["query:any*", "filters:object", "max_num_results:integer", "ranking_options:object", "rewrite_query:boolean"],
+    ),
+    (
+        "post",
+        "/v1/vector_stores/{id}/files",
+        "Attaches a file",
+        &["file_id:string*", "attributes:object", "chunking_strategy:object"],
+    ),
+    ("get", "/v1/vector_stores/{id}/files", "Its files, and how far they are indexed", &[]),
+    ("get", "/v1/vector_stores/{id}/files/{file}", "One of them", &[]),
+    ("post", "/v1/vector_stores/{id}/files/{file}", "Changes its attributes", &["attributes:object*"]),
+    ("delete", "/v1/vector_stores/{id}/files/{file}", "Takes it out; the file stays", &[]),
+    ("get", "/v1/vector_stores/{id}/files/{file}/content", "The text that was read of it", &[]),
+    (
+        "post",
+        "/v1/vector_stores/{id}/file_batches",
+        "Attaches several files",
+        &["file_ids:array", "files:array", "attributes:object", "chunking_strategy:object"],
+    ),
+    ("get", "/v1/vector_stores/{id}/file_batches/{batch}", "How far they are", &[]),
+    ("post", "/v1/vector_stores/{id}/file_batches/{batch}/cancel", "Gives up what is not indexed yet", &[]),
+    ("get", "/v1/vector_stores/{id}/file_batches/{batch}/files", "The files of a batch", &[]),
     ("get", "/v1/models", "What this key may use", &[]),
     ("get", "/v1/models/{id}", "One of them", &[]),
     (
@@ -151,8 +197,12 @@ fn operation(path: &str, summary: &str, fields: &[&str]) -> Value {
         "summary": summary,
         "responses": {"200": {"description": summary}, "default": {"description": "What is wrong", "content": error}},
     });
-    if let Some(name) = path.split('/').find_map(|part| part.strip_prefix('{')?.strip_suffix('}')) {
-        operation["parameters"] = json!([{"name": name, "in": "path", "required": true, "schema": {"type": "string"}}]);
+    let in_path = path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path: Vec<Value> = in_path
+        .map(|name| json!({"name": name, "in": "path", "required": true, "schema": {"type": "string"}}))
+        .collect();
+    if !in_path.is_empty() {
+        operation["parameters"] = json!(in_path);
     }
     if !fields.is_empty() {
         let sampled = matches!(path, "/v1/chat/completions" | "/v1/completions");
@@ -161,11 +211,18 @@ fn operation(path: &str, summary: &str, fields: &[&str]) -> Value {
         for field in all {
             let (name, kind) = field.split_once(':').unwrap_or((field, "any"));
             let (kind, needed) = kind.strip_suffix('*').map_or((kind, false), |kind| (kind, true));
-            properties.insert(name.into(), if kind == "any" { json!({}) } else { json!({"type": kind}) });
+            let described = match kind {
+                "any" => json!({}),
+                "file" => json!({"type": "string", "contentMediaType": "application/octet-stream"}),
+                kind => json!({"type": kind}),
+            };
+            properties.insert(name.into(), described);
             required.extend(needed.then_some(name));
         }
         let schema = json!({"type": "object", "properties": properties, "required": required});
-        operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+        let form = fields.iter().any(|field| field.contains(":file"));
+        let kind = if form { "multipart/form-data" } else { "application/json" };
+        operation["requestBody"] = json!({"required": true, "content": {kind: {"schema": schema}}});
     }
     operation
 }

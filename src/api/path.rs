@@ -25,11 +25,32 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Que
 /// The text of a route's only parameter, percent-decoded; what is not UTF-8 gets the one error shape.
 pub struct PathText(pub String);
 
+/// The texts of a route's two parameters.
+pub struct PathPair(pub String, pub String);
+
 impl<S: Send + Sync> FromRequestParts<S> for PathText {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        match Path::<String>::from_request_parts(parts, state).await {
+        PathOf::from_request_parts(parts, state).await.map(|PathOf(text)| Self(text))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for PathPair {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        PathOf::from_request_parts(parts, state).await.map(|PathOf((first, second))| Self(first, second))
+    }
+}
+
+struct PathOf<T>(T);
+
+impl<S: Send + Sync, T: serde::de::DeserializeOwned + Send> FromRequestParts<S> for PathOf<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match Path::<T>::from_request_parts(parts, state).await {
             Ok(Path(text)) => Ok(Self(text)),
             Err(PathRejection::FailedToDeserializePathParams(error)) => {
                 let message = format!("the path cannot be read: {}", error.body_text());

@@ -18,6 +18,7 @@ use crate::desk::Teams;
 use crate::desk::knowledge::Curator;
 use crate::embed::{Embedder, Reranker};
 use crate::kb::{self, Knowledge, WatchGuard};
+use crate::library::{self, Library};
 use crate::llm::{ChatModel, PackedCache};
 use crate::store::{StateLock, Store};
 use crate::support::Support;
@@ -104,6 +105,9 @@ async fn load(
     if let Err(error) = desk::knowledge::restore(&store, &settings).await {
         tracing::error!(%error, "what people changed at the console cannot be written to the pack");
     }
+    if let Err(error) = library::restore(&store, &settings).await {
+        tracing::error!(%error, "files that were uploaded to the pack cannot be laid beside it");
+    }
     let blocking = {
         let (settings, report) = (settings.clone(), report.clone());
         on_a_thread("load", move || load_blocking(&settings, &models, &report)).await?
@@ -122,11 +126,14 @@ async fn load(
     }
     tokio::spawn(support.clone().follow_changes());
     tokio::spawn(retain(store.clone(), settings.retention.clone()));
+    let library = Library::new(store.clone(), knowledge.clone(), &settings);
+    tokio::spawn(library.clone().keep_up());
     let curator = Curator::new(store.clone(), knowledge.clone(), embedder.clone(), &settings);
     tokio::spawn(curator.clone().read_ahead());
     state.set_loaded(Loaded {
         chat,
         curator,
+        library,
         embedder,
         support,
         knowledge,

@@ -18,6 +18,7 @@ use crate::desk::Teams;
 use crate::desk::knowledge::Curator;
 use crate::embed::Embedder;
 use crate::kb::Knowledge;
+use crate::library::Library;
 use crate::llm::ChatModel;
 use crate::store::Store;
 use crate::support::Support;
@@ -51,6 +52,8 @@ pub struct Loaded {
     pub knowledge: Knowledge,
     /// Edits the knowledge.
     pub curator: Curator,
+    /// Uploaded files and vector stores.
+    pub library: Library,
     pub store: Store,
     /// One request of a conversation at a time.
     pub locks: Locks,

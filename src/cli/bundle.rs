@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::catalog::{self, Catalog, Kind};
 use super::{models, show};
 use crate::config::{ModelSettings, Settings};
+use crate::model::parts;
 
 const INSTALL: &str = include_str!("../../packaging/install.sh");
 const SERVICE: &str = include_str!("../../packaging/firstline.service");
@@ -144,7 +145,11 @@ fn add_models(settings: &ModelSettings, content: &mut Content) -> anyhow::Result
         licences += &format!("- {name} ({kind}): a model of your own; see where you have it from\n");
         match path.is_dir() {
             true => content.add_folder(path, &format!("models/{name}"))?,
-            false => drop(content.entries.insert(format!("models/{name}"), (Bytes::File(path.into()), false))),
+            false => {
+                for part in parts(path) {
+                    content.entries.insert(format!("models/{}", show_name(&part)), (Bytes::File(part), false));
+                }
+            }
         }
         Ok(format!("@PREFIX@/models/{name}"))
     };

@@ -240,8 +240,13 @@ fn resolve_one(
         return Ok(ModelFile { id, path: model.entry_point(folder), languages });
     }
     let path = PathBuf::from(name);
-    let fits = if wanted == Kind::Chat { path.is_file() } else { path.is_dir() };
-    let stem = if wanted == Kind::Chat { path.file_stem() } else { path.file_name() };
+    let is_gguf = path.is_file() && path.extension().is_some_and(|end| end == "gguf");
+    let fits = match wanted {
+        Kind::Chat => path.is_file(),
+        Kind::Embed => path.is_dir() || is_gguf,
+        _ => path.is_dir(),
+    };
+    let stem = if wanted == Kind::Chat || is_gguf { path.file_stem() } else { path.file_name() };
     match stem.and_then(|stem| stem.to_str()) {
         Some(stem) if fits => {
             let id = stem.to_string();

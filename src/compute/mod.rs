@@ -49,6 +49,11 @@ pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};
 pub use weights::{Format, PackedMatrix};
 
+/// All numbers of a weight, in `f32`.
+pub(crate) fn widened(weight: &PackedMatrix<'_>) -> Result<Vec<f32>, ComputeError> {
+    candle::widen(weight)
+}
+
 /// Tokens in one KV block.
 pub const BLOCK_TOKENS: usize = 32;
 

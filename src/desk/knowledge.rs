@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::kb::desk::{Desk, DeskChange, DeskContent, DeskFaq};
-use crate::kb::pack::{Article, FaqEntry};
+use crate::kb::pack::{Article, FaqEntry, UPLOADS};
 use crate::kb::{KbError, Knowledge, SearchQuery, Snapshot, SourceKind, detect_lang};
 use crate::store::knowledge::{Changed, KnowledgeChange, NewChange};
 use crate::store::{Store, StoreError};
@@ -186,8 +186,8 @@ impl Curator {
         let markdown = match edited {
             Some(text) => text,
             None => {
-                let path = pack.dir.join(&article.path);
-                std::fs::read_to_string(&path)
+                let (dir, path) = pack.place(&article.path);
+                std::fs::read_to_string(dir.join(path))
                     .map_err(|e| KbError::Io { path: article.path.clone(), reason: e.to_string() })?
             }
         };
@@ -218,6 +218,10 @@ impl Curator {
         let item = self.item_in(&desk, id)?;
         if item.version != seen {
             return Err(EditError::Stale);
+        }
+        if !item.line.editable {
+            let reason = "it was uploaded through /v1/files; upload the new file there and delete this one".to_string();
+            return Err(EditError::Invalid { field: "id", reason });
         }
         let (kind, body) = match item.content {
             ItemContent::Faq(faq) => ("faq", json!(self.checked(faq, edit)?)),
@@ -431,7 +435,7 @@ fn article_line(article: &Article, from_desk: bool) -> ItemLine {
         path: article.path.clone(),
         lang: article.lang.clone(),
         snippet: snippet(article.text.trim_start()),
-        editable: true,
+        editable: !article.path.starts_with(UPLOADS),
         from_desk,
     }
 }

@@ -68,7 +68,9 @@ impl EncoderConfig {
         }
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// # Errors
+    /// What is of another architecture, or makes no sense.
+    pub(super) fn check(&self) -> Result<(), String> {
         if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
             return Err(format!(
                 "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta)",
@@ -95,6 +97,46 @@ impl EncoderConfig {
             return Err(format!("max_position_embeddings is {}", self.max_position_embeddings));
         }
         Ok(())
+    }
+}
+
+/// To how many numbers a model's vectors may be cut (Matryoshka representation learning, arXiv:2205.13147): only models that
+/// were trained for it keep their sense, and their `config.json` says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Shorter {
+    Never,
+    /// To any number.
+    Any,
+    To(Vec<usize>),
+}
+
+#[derive(Deserialize, Default)]
+struct MatryoshkaConfig {
+    #[serde(default)]
+    is_matryoshka: bool,
+    #[serde(default)]
+    matryoshka_dimensions: Option<Vec<usize>>,
+}
+
+impl Shorter {
+    /// Reads `config.json`: `is_matryoshka`, `matryoshka_dimensions`.
+    pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        let config: MatryoshkaConfig = read_json(&dir.join("config.json"))?;
+        Ok(match config.matryoshka_dimensions {
+            Some(lengths) => Self::To(lengths),
+            None if config.is_matryoshka => Self::Any,
+            None => Self::Never,
+        })
+    }
+
+    /// True where vectors of `full` numbers may be cut to `wanted`.
+    pub fn takes(&self, wanted: usize, full: usize) -> bool {
+        let listed = match self {
+            Self::Never => false,
+            Self::Any => true,
+            Self::To(lengths) => lengths.contains(&wanted),
+        };
+        wanted == full || (listed && (1..full).contains(&wanted))
     }
 }
 
@@ -181,6 +223,14 @@ impl FolderConfig {
     }
 }
 
+impl FolderConfig {
+    /// The configuration of a model whose file names neither prefixes nor modules.
+    pub fn of_file(id: &str, encoder: EncoderConfig, pooling: Pooling, max_tokens: usize) -> Self {
+        let (query_prefix, passage_prefix) = prefixes(id, &PromptConfig::default());
+        Self { encoder, pooling, normalize: true, max_tokens, lowercase: false, query_prefix, passage_prefix }
+    }
+}
+
 /// The prefixes of a query and of a passage. E5 models need theirs although most copies of them do not say so.
 fn prefixes(id: &str, config: &PromptConfig) -> (String, String) {
     let named = |names: &[&str]| names.iter().find_map(|name| config.prompts.get(*name)).cloned();
@@ -220,6 +270,21 @@ mod tests {
         let config = prompts(&[("query", "Q: "), ("document", "D: ")]);
         assert_eq!(prefixes("any", &config), ("Q: ".into(), "D: ".into()));
         assert_eq!(prefixes("any", &prompts(&[])), (String::new(), String::new()));
+    }
+
+    #[test]
+    fn only_a_matryoshka_model_is_cut_and_only_where_it_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let read = |config: &str| {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+            Shorter::read(folder.path()).unwrap()
+        };
+        let plain = read("{}");
+        assert!(plain.takes(64, 64) && !plain.takes(32, 64));
+        let any = read(r#"{"is_matryoshka": true}"#);
+        assert!(any.takes(1, 64) && any.takes(33, 64) && !any.takes(65, 64) && !any.takes(0, 64));
+        let listed = read(r#"{"matryoshka_dimensions": [16, 32, 64, 128]}"#);
+        assert!(listed.takes(16, 64) && !listed.takes(17, 64) && !listed.takes(128, 64));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Embeddings: a batch of texts in, vectors out.
 //!
-//! A model is a *sentence-transformers folder*: `config.json` (the encoder's shape), `model.safetensors`,
+//! A model is a GGUF file of a BERT (`gguf`), or a *sentence-transformers folder*: `config.json` (the encoder's shape), `model.safetensors`,
 //! `tokenizer.json`, and the small files that say how token vectors become one vector a text (*pooling*), whether it
 //! is normalised, how long a text may be and which *prefixes* queries and passages want. Everything is read from
 //! there (`folder`, `weights`), the forward pass is `encoder`, the last step `pooling`.
@@ -22,6 +22,7 @@ use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
 
 mod encoder;
 mod folder;
+mod gguf;
 mod pooling;
 mod rerank;
 mod weights;
@@ -31,7 +32,7 @@ pub use rerank::Reranker;
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
 use encoder::{Encoder, Input};
-use folder::{EncoderConfig, FolderConfig, fault};
+use folder::{EncoderConfig, FolderConfig, Shorter, fault};
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
@@ -68,10 +69,11 @@ struct Inner {
     tokenizer: Tokenizer,
     encoder: Encoder,
     pad: u32,
+    shorter: Shorter,
 }
 
 impl Embedder {
-    /// Loads a sentence-transformers folder. `languages`: what it reads well (ISO 639-1).
+    /// Loads a sentence-transformers folder, or a GGUF file. `languages`: what it reads well (ISO 639-1).
     ///
     /// # Errors
     /// Names the file that is missing, broken or of another architecture, and what to do.
@@ -80,6 +82,9 @@ impl Embedder {
     }
 
     fn load_as(precision: Precision, id: &str, dir: &Path, languages: &[String]) -> Result<Self, EmbedError> {
+        if dir.extension().is_some_and(|end| end == "gguf") {
+            return Self::load_gguf(precision, id, dir, languages);
+        }
         let config = FolderConfig::read(id, dir)?;
         let (tokenizer, tokenizer_bytes) = load_tokenizer(dir, &config.encoder)?;
         let (weights_path, weights) = read_weights(dir)?;
@@ -87,10 +92,32 @@ impl Embedder {
 
         let mut hasher = blake3::Hasher::new();
         hasher.update(&weights).update(&tokenizer_bytes).update(format!("{config:?}").as_bytes());
+        let shorter = Shorter::read(dir)?;
+        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, shorter))
+    }
+
+    /// Loads a GGUF file.
+    fn load_gguf(precision: Precision, id: &str, path: &Path, languages: &[String]) -> Result<Self, EmbedError> {
+        let (file, config, tokenizer_bytes) = gguf::read(id, path)?;
+        let tokenizer = tokenizer_of(path, &tokenizer_bytes, &config.encoder)?;
+        let encoder = weights::load_gguf(path, &file, &config.encoder, precision)?;
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(file.content_hash().as_bytes()).update(format!("{config:?}").as_bytes());
+        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, Shorter::Never))
+    }
+
+    fn of(
+        (id, languages): (&str, &[String]),
+        hasher: blake3::Hasher,
+        config: FolderConfig,
+        tokenizer: Tokenizer,
+        encoder: Encoder,
+        shorter: Shorter,
+    ) -> Self {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        Ok(Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad }) })
+        Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad, shorter }) }
     }
 
     /// The name it was loaded under.
@@ -105,6 +132,20 @@ impl Embedder {
 
     pub fn dimensions(&self) -> usize {
         self.inner.config.encoder.hidden_size
+    }
+
+    /// True where its vectors may be cut to so many numbers: it was trained for that (Matryoshka), and says so.
+    pub fn takes_dimensions(&self, wanted: usize) -> bool {
+        self.inner.shorter.takes(wanted, self.dimensions())
+    }
+
+    /// A vector cut to so many numbers, of length 1 again.
+    pub fn cut(mut vector: Vec<f32>, dimensions: usize) -> Vec<f32> {
+        if dimensions < vector.len() {
+            vector.truncate(dimensions);
+            pooling::l2_normalize(&mut vector);
+        }
+        vector
     }
 
     /// Longest text, in tokens.
@@ -219,16 +260,20 @@ impl Inner {
 fn load_tokenizer(dir: &Path, config: &EncoderConfig) -> Result<(Tokenizer, Vec<u8>), EmbedError> {
     let path = dir.join("tokenizer.json");
     let bytes = read(&path)?;
-    let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(|e| fault(&path, &format!("is not a tokenizer: {e}")))?;
-    // Ours follow each batch.
+    Ok((tokenizer_of(&path, &bytes, config)?, bytes))
+}
+
+/// A tokenizer that follows each batch, from what stands in the file at `path`.
+fn tokenizer_of(path: &Path, bytes: &[u8], config: &EncoderConfig) -> Result<Tokenizer, EmbedError> {
+    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| fault(path, &format!("is not a tokenizer: {e}")))?;
     tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|e| fault(&path, &e.to_string()))?;
+    tokenizer.with_truncation(None).map_err(|e| fault(path, &e.to_string()))?;
     let words = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
     if words == 0 || words > config.vocab_size {
         let reason = format!("knows {words} tokens, the model {}: they do not belong together", config.vocab_size);
-        return Err(fault(&path, &reason));
+        return Err(fault(path, &reason));
     }
-    Ok((tokenizer, bytes))
+    Ok(tokenizer)
 }
 
 /// `model.safetensors`: its path and bytes.

@@ -298,3 +298,42 @@ fn every_family_of_encoders_agrees_with_transformers_in_both_roles() {
         assert!(unlike < 0.995, "{name}: the goldens tell nothing apart ({unlike})");
     }
 }
+
+#[test]
+fn a_matryoshka_models_vectors_are_cut_and_of_length_one_again() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders/bert-mean");
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(source.join(file), folder.path().join(file)).unwrap();
+    }
+    let config = std::fs::read_to_string(source.join("config.json")).unwrap();
+    let config = config.replacen('{', r#"{"matryoshka_dimensions": [4, 8],"#, 1);
+    std::fs::write(folder.path().join("config.json"), config).unwrap();
+    let embedder = Embedder::load_as(Precision::F32, "small", folder.path(), &[]).unwrap();
+    assert!(embedder.takes_dimensions(8) && embedder.takes_dimensions(16) && !embedder.takes_dimensions(5));
+    let whole = embedder.embed(&["How do I install the widget?"], Role::Query).unwrap().vectors.remove(0);
+    let cut = Embedder::cut(whole.clone(), 8);
+    let norm = whole[..8].iter().map(|x| x * x).sum::<f32>().sqrt();
+    assert_eq!(cut.len(), 8);
+    assert!(cut.iter().zip(&whole).all(|(cut, whole)| (cut - whole / norm).abs() < 1e-6), "{cut:?}");
+    assert_eq!(Embedder::cut(whole.clone(), 16), whole);
+}
+
+#[test]
+fn a_gguf_file_of_bert_gives_the_vectors_of_its_folder() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders");
+    let goldens: EncoderGoldens =
+        serde_json::from_str(&std::fs::read_to_string(folder.join("goldens.json")).unwrap()).unwrap();
+    let texts: Vec<&str> = goldens.texts.iter().map(String::as_str).collect();
+    let load = |name: &str| Embedder::load_as(Precision::F32, "small", &folder.join(name), &[]).unwrap();
+    let (file, whole) = (load("bert-mean.gguf"), load("bert-mean"));
+    let (ours, same) = (file.embed(&texts, Role::Passage).unwrap(), whole.embed(&texts, Role::Passage).unwrap());
+    assert_eq!(ours.tokens[..9], same.tokens[..9], "the vocabulary reads alike");
+    for (at, theirs) in goldens.embedders["bert-mean"]["passage"].iter().take(9).enumerate() {
+        let cosine = cosine(&ours.vectors[at], theirs);
+        assert!(cosine >= 0.9999, "{cosine} for {:?}", texts[at]);
+    }
+    assert_eq!((file.dimensions(), file.max_tokens()), (16, 96));
+    let error = Embedder::load("x", &folder.join("../models/llama.gguf"), &[]).err().unwrap().to_string();
+    assert!(error.contains("llama.gguf: it is a `llama` model"), "{error}");
+}

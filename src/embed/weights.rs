@@ -1,4 +1,4 @@
-//! Takes an encoder's weights out of a safetensors file.
+//! Takes an encoder's weights out of a safetensors file, or a GGUF file.
 
 use std::path::Path;
 
@@ -10,7 +10,10 @@ use safetensors::tensor::TensorView;
 use super::EmbedError;
 use super::encoder::{Encoder, Layer};
 use super::folder::{EncoderConfig, fault};
+use super::gguf::tensor_name;
 use crate::compute::encoder::{AttendShape, Dense, LayerNorm, Precision};
+use crate::compute::widened;
+use crate::model::Gguf;
 
 /// Reads and packs the weights.
 ///
@@ -53,7 +56,20 @@ fn with_weights<T>(
         .into_iter()
         .find(|prefix| names.iter().any(|name| **name == *format!("{prefix}embeddings.word_embeddings.weight")))
         .ok_or_else(|| fault(path, "has no tensor `embeddings.word_embeddings.weight`: not a BERT-family encoder"))?;
-    read(Weights { path, file: &file, prefix, precision: precision.available() })
+    read(Weights { path, tensors: Tensors::Safetensors(&file, prefix), precision: precision.available() })
+}
+
+/// The same from a GGUF file.
+///
+/// # Errors
+/// As [`load`].
+pub(super) fn load_gguf(
+    path: &Path,
+    gguf: &Gguf,
+    config: &EncoderConfig,
+    precision: Precision,
+) -> Result<Encoder, EmbedError> {
+    Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available() }.encoder(config)
 }
 
 /// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).
@@ -78,16 +94,61 @@ impl Head {
 
 struct Weights<'a> {
     path: &'a Path,
-    file: &'a SafeTensors<'a>,
-    prefix: &'a str,
+    tensors: Tensors<'a>,
     precision: Precision,
+}
+
+/// Where tensors are taken from.
+#[derive(Clone, Copy)]
+enum Tensors<'a> {
+    /// With what stands before all names.
+    Safetensors(&'a SafeTensors<'a>, &'a str),
+    Gguf(&'a Gguf),
+}
+
+impl Tensors<'_> {
+    /// A tensor's name in the file.
+    fn named(&self, name: &str) -> String {
+        match self {
+            Self::Safetensors(_, prefix) => format!("{prefix}{name}"),
+            Self::Gguf(_) => tensor_name(name),
+        }
+    }
+
+    /// Its shape, outermost first; `None` where there is no such tensor.
+    fn shape(&self, name: &str) -> Option<Vec<usize>> {
+        let name = self.named(name);
+        match self {
+            Self::Safetensors(file, _) => file.tensor(&name).ok().map(|view| view.shape().to_vec()),
+            Self::Gguf(gguf) => gguf.dims(&name).map(<[usize]>::to_vec),
+        }
+    }
+
+    /// Its numbers, row after row. `shape` is its own.
+    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, String> {
+        let name = self.named(name);
+        match self {
+            Self::Safetensors(file, _) => {
+                let view: TensorView<'_> = file.tensor(&name).map_err(|e| e.to_string())?;
+                let numbers = view.load(&Device::Cpu).and_then(|t| t.to_dtype(DType::F32)?.flatten_all()?.to_vec1());
+                numbers.map_err(|e| e.to_string())
+            }
+            Self::Gguf(gguf) => {
+                let packed = match shape {
+                    [rows, cols] => gguf.matrix(&name, *rows, *cols),
+                    _ => gguf.vector(&name, shape.iter().product()),
+                };
+                widened(&packed.map_err(|e| e.to_string())?).map_err(|e| e.to_string())
+            }
+        }
+    }
 }
 
 impl Weights<'_> {
     fn encoder(&self, config: &EncoderConfig) -> Result<Encoder, EmbedError> {
         let hidden = config.hidden_size;
         let types = "embeddings.token_type_embeddings.weight";
-        let kinds = self.view(types)?.shape().first().copied().unwrap_or(0).max(1);
+        let kinds = self.shape(types)?.first().copied().unwrap_or(0).max(1);
         let types = self.numbers(types, &[kinds, hidden])?;
         let second_type = match kinds {
             1 => Vec::new(),
@@ -113,18 +174,22 @@ impl Weights<'_> {
 
     fn head(&self, config: &EncoderConfig) -> Result<Head, EmbedError> {
         let hidden = config.hidden_size;
-        let own = |name: &str| self.file.tensor(name).is_ok();
-        let pooler = format!("{}pooler.dense", self.prefix);
+        let Tensors::Safetensors(file, prefix) = self.tensors else {
+            return Err(fault(self.path, "rerankers are read as folders of safetensors"));
+        };
+        let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
+        let own = |name: &str| bare.tensors.shape(name).is_some();
+        let pooler = format!("{prefix}pooler.dense");
         // BERT, then RoBERTa.
         let (dense, score) = match own("classifier.out_proj.weight") {
             true => ("classifier.dense".to_string(), "classifier.out_proj"),
             false => (pooler, "classifier"),
         };
-        let bare = Weights { prefix: "", ..*self };
-        if let Ok(view) = bare.view(&format!("{score}.weight"))
-            && view.shape().first() != Some(&1)
+        if let Some(shape) = bare.tensors.shape(&format!("{score}.weight"))
+            && shape.first() != Some(&1)
         {
-            let reason = format!("`{score}.weight` gives {} scores; a reranker gives one", view.shape()[0]);
+            let scores = shape.first().copied().unwrap_or(0);
+            let reason = format!("`{score}.weight` gives {scores} scores; a reranker gives one");
             return Err(fault(self.path, &reason));
         }
         Ok(Head {
@@ -139,7 +204,7 @@ impl Weights<'_> {
         let (hidden, wide) = (config.hidden_size, config.intermediate_size);
         let at = |name: &str| format!("encoder.layer.{n}.{name}");
         let scale = 1.0 / ((hidden / config.num_attention_heads) as f32).sqrt();
-        let stacked = |kind: &str, shape: &[usize]| {
+        let stacked = |kind: &str, shape: &[usize]| -> Result<Vec<f32>, EmbedError> {
             let part = |name: &str| self.numbers(&at(&format!("attention.self.{name}.{kind}")), shape);
             let mut all = part("query")?;
             all.iter_mut().for_each(|x| *x *= scale);
@@ -172,23 +237,19 @@ impl Weights<'_> {
         })
     }
 
-    fn view(&self, name: &str) -> Result<TensorView<'_>, EmbedError> {
-        let full = format!("{}{name}", self.prefix);
-        self.file.tensor(&full).map_err(|_| fault(self.path, &format!("the tensor `{full}` is missing")))
+    fn shape(&self, name: &str) -> Result<Vec<usize>, EmbedError> {
+        let missing = || fault(self.path, &format!("the tensor `{}` is missing", self.tensors.named(name)));
+        self.tensors.shape(name).ok_or_else(missing)
     }
 
     /// A tensor's numbers, row after row.
     fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
-        let view = self.view(name)?;
-        if view.shape() != shape {
-            let reason =
-                format!("the tensor `{name}` has the shape {:?}; config.json asks for {shape:?}", view.shape());
+        let own = self.shape(name)?;
+        if own != shape {
+            let reason = format!("the tensor `{name}` has the shape {own:?}; the configuration asks for {shape:?}");
             return Err(fault(self.path, &reason));
         }
-        let numbers = view
-            .load(&Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1())
-            .map_err(|e| fault(self.path, &format!("the tensor `{name}` cannot be read: {e}")))?;
-        Ok(numbers)
+        let unreadable = |e: String| fault(self.path, &format!("the tensor `{name}` cannot be read: {e}"));
+        self.tensors.numbers(name, shape).map_err(unreadable)
     }
 }

@@ -46,6 +46,20 @@ pub(super) struct Shared {
 }
 
 impl Snapshot {
+    /// The articles in a folder of their own, indexed in it. Blocking.
+    ///
+    /// # Errors
+    /// Where the index cannot be written or the embedding model fails; what cannot be read is among the pack's faults.
+    pub(crate) fn of_folder(
+        dir: &Path,
+        settings: &KnowledgeSettings,
+        models: &Models,
+        company: &pack::Company,
+    ) -> Result<Self, KbError> {
+        let pack = Pack::read_articles(dir, settings, company);
+        Self::make(pack, settings, dir, models, &mut |_| {})
+    }
+
     pub fn pack(&self) -> &Pack {
         &self.pack
     }
@@ -133,7 +147,7 @@ impl Knowledge {
     ) -> Result<(Self, IndexReport), KbError> {
         let models = models.into();
         let started = Instant::now();
-        let mut pack = Pack::read_with_desk(settings, Some(&desk_dir(state_dir)));
+        let mut pack = Pack::read_with(settings, Some(&desk_dir(state_dir)), Some(&uploads_dir(state_dir)));
         adjust(&mut pack);
         let faults = pack.faults.clone();
         if !pack.is_usable() {
@@ -159,6 +173,11 @@ impl Knowledge {
         self.shared.models.reranker.as_ref()
     }
 
+    /// What reads the knowledge.
+    pub fn models(&self) -> &Models {
+        &self.shared.models
+    }
+
     /// The current snapshot; hold it for the whole turn.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.current.read().clone()
@@ -177,7 +196,11 @@ impl Knowledge {
         let shared = &*self.shared;
         let _one_at_a_time = shared.reading.lock();
         let started = Instant::now();
-        let pack = Pack::read_with_desk(&shared.settings, Some(&desk_dir(&shared.state_dir)));
+        let pack = Pack::read_with(
+            &shared.settings,
+            Some(&desk_dir(&shared.state_dir)),
+            Some(&uploads_dir(&shared.state_dir)),
+        );
         let faults = pack.faults.clone();
         *shared.faults.write() = faults.clone();
         log_faults(&faults);
@@ -233,6 +256,11 @@ impl Knowledge {
 /// Where entries of the console lie when the pack is read-only.
 fn desk_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("desk")
+}
+
+/// Where files of the pack's vector store lie.
+pub(crate) fn uploads_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("uploads")
 }
 
 fn report(snapshot: &Snapshot, faults: Vec<pack::Fault>, started: Instant) -> IndexReport {

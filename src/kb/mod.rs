@@ -33,6 +33,7 @@ mod tests;
 
 pub use language::detect_lang;
 pub use live::Models;
+pub(crate) use live::uploads_dir;
 pub use pack::Pack;
 
 /// What a chunk was made of.

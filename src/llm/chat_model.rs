@@ -19,7 +19,7 @@ use super::{
     PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
 };
 use crate::config::EngineSettings;
-use crate::model::{self, BLOCK_TOKENS, ChatFile, ChatTokenizer, ModelError, PackedCache, Source};
+use crate::model::{self, BLOCK_TOKENS, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, Source};
 
 /// A chat model with its engine thread. Cheap to clone; the thread ends when the last clone is dropped and all running
 /// generations are done.
@@ -78,7 +78,7 @@ impl ChatModel {
             tokenizer.chat_template().map(|source| ChatTemplate::new(source, template_tokens(&tokenizer, source)));
         let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let vocab = decoder.vocab().min(tokenizer.vocab());
-        let options = options(settings, decoder.trained_context(), decoder.kv_blocks(), vocab)?;
+        let options = options(settings, &decoder, vocab)?;
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
         let inner = Inner {
             id: id.into(),
@@ -447,14 +447,9 @@ fn template_tokens(tokenizer: &ChatTokenizer, source: &str) -> TemplateTokens {
     }
 }
 
-/// The engine's limits for a model with `trained` tokens of context and `kv_blocks` blocks of cache.
-fn options(
-    settings: &EngineSettings,
-    trained: usize,
-    kv_blocks: usize,
-    vocab: usize,
-) -> Result<EngineOptions, LlmError> {
-    let room = kv_blocks * BLOCK_TOKENS;
+/// The engine's limits for a model.
+fn options(settings: &EngineSettings, decoder: &Decoder, vocab: usize) -> Result<EngineOptions, LlmError> {
+    let (trained, room) = (decoder.trained_context(), decoder.kv_blocks() * BLOCK_TOKENS);
     if room < 2 * BLOCK_TOKENS {
         return Err(LlmError::Load(format!("engine.kv_mib is {}: that holds only {room} tokens", settings.kv_mib)));
     }
@@ -472,6 +467,7 @@ fn options(
         step_tokens: settings.step_tokens.max(1),
         chunk_tokens: settings.prefill_chunk_tokens.max(1),
         max_running: settings.max_running.max(1),
+        draft_tokens: if decoder.repeats_rows() { settings.draft_tokens } else { 0 },
     };
     Ok(EngineOptions {
         limits,

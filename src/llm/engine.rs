@@ -297,14 +297,17 @@ impl<M: StepModel> Engine<M> {
         }
         let started = Instant::now();
         let rows = self.run_batch(shares);
-        let decodes = shares.iter().filter(|s| s.count == 1).count();
-        let tokens: usize = shares.iter().map(|s| s.count).sum();
-        self.pacer.measured(decodes, tokens - decodes, started.elapsed().as_secs_f64());
+        let decodes = shares.iter().filter(|s| s.decodes()).count();
+        let tokens: usize = shares.iter().filter(|s| !s.decodes()).map(|s| s.count).sum();
+        self.pacer.measured(decodes, tokens, started.elapsed().as_secs_f64());
         self.stats.steps += 1;
         for (share, row) in shares.iter().zip(rows) {
-            let outcome = row.and_then(|logits| {
-                self.scheduler.computed(*share);
-                if share.draws { self.draw(share.id, logits) } else { Ok(()) }
+            let outcome = row.and_then(|logits| match share.draft {
+                0 => {
+                    self.scheduler.computed(*share);
+                    if share.draws { self.draw(share.id, logits).map(drop) } else { Ok(()) }
+                }
+                _ => self.draw_along(*share, &logits),
             });
             if let Err(error) = outcome {
                 tracing::error!(sequence = share.id, %error, "a sequence failed");
@@ -328,14 +331,21 @@ impl<M: StepModel> Engine<M> {
 
     fn run_shares(&mut self, shares: &[Share]) -> Result<Vec<Vec<f32>>, LlmError> {
         let missing = || LlmError::Engine("a planned sequence is gone".into());
-        let batch = shares.iter().map(|share| {
+        let tokens =
+            shares.iter().map(|share| Ok(self.scheduler.get(share.id).ok_or_else(missing)?.share_tokens(*share)));
+        let tokens = tokens.collect::<Result<Vec<_>, LlmError>>()?;
+        let batch = shares.iter().zip(&tokens).map(|(share, tokens)| {
             let sequence = self.scheduler.get(share.id).ok_or_else(missing)?;
             let end = share.start + share.count;
             Ok(StepSequence {
-                tokens: &sequence.tokens[share.start..end],
+                tokens,
                 start: share.start,
                 blocks: &sequence.blocks[..end.div_ceil(BLOCK_TOKENS)],
-                logits: if share.draws { WantLogits::Last } else { WantLogits::No },
+                logits: match share.draws {
+                    true if share.draft > 0 => WantLogits::All,
+                    true => WantLogits::Last,
+                    false => WantLogits::No,
+                },
             })
         });
         let batch = batch.collect::<Result<Vec<_>, LlmError>>()?;
@@ -344,15 +354,37 @@ impl<M: StepModel> Engine<M> {
             .map_err(|_| LlmError::Engine("the decoder panicked".into()))?
             .map_err(engine_error)?;
         let vocab = self.model.vocab();
-        let as_asked = |(row, share): (&Vec<f32>, &Share)| row.len() == if share.draws { vocab } else { 0 };
+        let as_asked =
+            |(row, share): (&Vec<f32>, &Share)| row.len() == if share.draws { vocab * (1 + share.draft) } else { 0 };
         if rows.len() != shares.len() || !rows.iter().zip(shares).all(as_asked) {
             return Err(LlmError::Engine("the decoder gave other logits than were asked for".into()));
         }
         Ok(rows)
     }
 
-    fn draw(&mut self, id: SequenceId, mut logits: Vec<f32>) -> Result<(), LlmError> {
-        let Some(answer) = self.answers.get_mut(&id) else { return Ok(()) };
+    /// Draws from the rows of a share with a draft, one after another, as if each had been a step of its own: for as long
+    /// as what is drawn is what the next row was computed for.
+    fn draw_along(&mut self, share: Share, logits: &[f32]) -> Result<(), LlmError> {
+        let tokens = self.scheduler.get(share.id).map(|s| s.share_tokens(share)).unwrap_or_default();
+        let mut accepted = 0;
+        for (n, row) in logits.chunks_exact(self.model.vocab()).enumerate() {
+            self.scheduler.computed(Share { start: share.start + n, count: 1, draft: 0, ..share });
+            let drawn = self.draw(share.id, row.to_vec())?;
+            if drawn.is_none() || drawn != tokens.get(n + 1).copied() {
+                break;
+            }
+            accepted += 1;
+        }
+        self.scheduler.settle(share.id, accepted);
+        self.stats.drafts += 1;
+        self.stats.drafted_tokens += share.draft as u64;
+        self.stats.accepted_tokens += accepted as u64;
+        Ok(())
+    }
+
+    /// Draws a sequence's next token. Gives it, unless it was the last one.
+    fn draw(&mut self, id: SequenceId, mut logits: Vec<f32>) -> Result<Option<u32>, LlmError> {
+        let Some(answer) = self.answers.get_mut(&id) else { return Ok(None) };
         let first = !answer.has_tokens();
         logits.truncate(self.vocab);
         let token = answer.draw(&mut logits, self.table.as_ref())?;
@@ -365,8 +397,9 @@ impl<M: StepModel> Engine<M> {
         if let Some(reason) = answer.say(token, length, self.table.as_ref()) {
             let (sequence, answer) = (self.scheduler.remove(id), self.answers.remove(&id));
             self.farewells.extend(sequence.zip(answer).map(|(sequence, answer)| answer.done(reason, &sequence)));
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(token))
     }
 
     fn fail(&mut self, id: SequenceId, error: LlmError) {

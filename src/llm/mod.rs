@@ -9,7 +9,8 @@
 //! 1. `template.rs` renders messages to tokens, on the caller's thread; message contents never become control tokens.
 //! 2. `handle.rs` checks the request and the queue's length and passes it to the engine thread.
 //! 3. `scheduler.rs` (pure data) decides each step: all decodes, then prompt chunks; `block_pool.rs` (pure data) says who
-//!    uses which block and finds common prefixes; `pacer.rs` sizes chunks so that running streams do not stutter.
+//!    uses which block and finds common prefixes; `pacer.rs` sizes chunks so that running streams do not stutter;
+//!    `draft.rs` (pure data) guesses tokens that a sequence repeats, so that one step may give several.
 //! 4. `engine.rs` runs the step on the decoder, which only this thread owns.
 //! 5. `constraint.rs` says which tokens keep a promised form (a JSON schema, a tool's call); `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
 //!    caller's end of the channel. Dropping a [`Generation`] frees its blocks before the next step.
@@ -39,6 +40,7 @@ mod block_pool;
 mod chat_model;
 mod constraint;
 mod detokenize;
+mod draft;
 mod engine;
 mod generation;
 mod handle;
@@ -271,6 +273,10 @@ pub struct EngineStats {
     pub preemptions: u64,
     pub cancelled: u64,
     pub steps: u64,
+    /// Steps of a sequence that carried a draft, tokens drafted, and those of them that were drawn.
+    pub drafts: u64,
+    pub drafted_tokens: u64,
+    pub accepted_tokens: u64,
 }
 
 /// What can go wrong with a generation.

@@ -10,6 +10,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::CacheScope;
 use super::block_pool::{BlockKey, BlockName, BlockPool, block_keys, blocks_for};
+use super::draft::Drafter;
 use crate::model::{BLOCK_TOKENS, BlockId};
 
 /// Names a sequence for as long as it lives; later arrivals have higher ones.
@@ -24,6 +25,8 @@ pub(crate) struct StepLimits {
     pub chunk_tokens: usize,
     /// Most sequences running at once.
     pub max_running: usize,
+    /// Most tokens that are drafted for a sequence in one step; 0: none.
+    pub draft_tokens: usize,
 }
 
 /// One request's tokens and how far they are computed.
@@ -43,6 +46,9 @@ pub(crate) struct Sequence {
     scope: CacheScope,
     /// Names of the full blocks of `tokens`.
     keys: Vec<BlockKey>,
+    drafter: Drafter,
+    /// Tokens that may come next, in the step underway.
+    draft: Vec<u32>,
     /// True once it was preempted: what it then finds in the cache is its own and not counted as `cached`.
     preempted: bool,
 }
@@ -60,6 +66,8 @@ impl Sequence {
             max_answer,
             scope,
             keys,
+            drafter: Drafter::default(),
+            draft: Vec::new(),
             preempted: false,
         }
     }
@@ -70,6 +78,12 @@ impl Sequence {
 
     fn decodes(&self) -> bool {
         self.pending() == 1
+    }
+
+    /// The tokens that a share computes, its draft included.
+    pub fn share_tokens(&self, share: Share) -> Vec<u32> {
+        let end = share.start + share.count - share.draft;
+        [&self.tokens[share.start..end], &self.draft[..share.draft]].concat()
     }
 
     /// Names of blocks that may be taken from the cache: at least one token is left to compute, for its logits.
@@ -90,8 +104,17 @@ pub(crate) struct Share {
     pub id: SequenceId,
     pub start: usize,
     pub count: usize,
+    /// The last so many of the tokens are drafted: they count only if they are drawn.
+    pub draft: usize,
     /// The last pending token is among them: the next token can be drawn.
     pub draws: bool,
+}
+
+impl Share {
+    /// True for a sequence whose prompt is read, with whatever draft follows.
+    pub fn decodes(&self) -> bool {
+        self.count - self.draft == 1
+    }
 }
 
 /// What one step computes.
@@ -189,6 +212,9 @@ impl Scheduler {
 
     /// Takes all running sequences with one pending token, oldest first, preempting the newest where blocks are short.
     fn plan_decodes(&mut self, plan: &mut Plan) {
+        let decodes = self.running.iter().filter(|s| s.decodes()).count();
+        // While a prompt is read, a step's rows cost what they compute, and the prompt wants them.
+        let drafts = decodes == self.running.len();
         let mut at = 0;
         while at < self.running.len() {
             if !self.running[at].decodes() {
@@ -209,11 +235,33 @@ impl Scheduler {
                     }
                 }
             }
+            let draws = self.running[at].max_answer > 0;
+            let draft = if drafts && draws { self.plan_draft(at, decodes) } else { 0 };
             let sequence = &self.running[at];
-            let draws = sequence.max_answer > 0;
-            plan.shares.push(Share { id: sequence.id, start: sequence.computed, count: 1, draws });
+            plan.shares.push(Share { id: sequence.id, start: sequence.computed, count: 1 + draft, draft, draws });
             at += 1;
         }
+    }
+
+    /// Drafts what a sequence may say next: no more than its answer has room for, and only into blocks that nobody else
+    /// may need in this step. Gives the number of tokens.
+    fn plan_draft(&mut self, at: usize, decodes: usize) -> usize {
+        let StepLimits { step_tokens, draft_tokens, .. } = self.limits;
+        let reserve = self.running.len();
+        let sequence = &mut self.running[at];
+        let answered = sequence.tokens.len() - sequence.prompt_tokens;
+        let room = sequence.max_answer.saturating_sub(answered + 1);
+        let most = draft_tokens.min(room).min((step_tokens / decodes).saturating_sub(1));
+        let mut draft = sequence.drafter.propose(&sequence.tokens, decodes, most);
+        while sequence.blocks.len() < blocks_for(sequence.tokens.len() + draft.len()) {
+            match if self.pool.free() > reserve { self.pool.allocate() } else { None } {
+                Some(block) => sequence.blocks.push(block),
+                None => draft.truncate(sequence.blocks.len() * BLOCK_TOKENS - sequence.tokens.len()),
+            }
+        }
+        sequence.drafter.shorten(draft.len());
+        sequence.draft = draft;
+        sequence.draft.len()
     }
 
     fn preempt_newest(&mut self) -> SequenceId {
@@ -279,7 +327,7 @@ impl Scheduler {
         for (at, count) in chunks {
             let sequence = &self.running[at];
             let draws = count == sequence.pending() && sequence.max_answer > 0;
-            plan.shares.push(Share { id: sequence.id, start: sequence.computed, count, draws });
+            plan.shares.push(Share { id: sequence.id, start: sequence.computed, count, draft: 0, draws });
         }
     }
 
@@ -333,6 +381,16 @@ impl Scheduler {
                 sequence.blocks[block] = named;
             }
         }
+    }
+
+    /// Takes note that the first `accepted` tokens of a sequence's draft were drawn. Blocks that only the rest would have
+    /// needed are given back; what was written of it lies behind `computed` and is overwritten.
+    pub fn settle(&mut self, id: SequenceId, accepted: usize) {
+        let Some(sequence) = self.running.iter_mut().find(|s| s.id == id) else { return };
+        sequence.drafter.settle(accepted);
+        sequence.draft.clear();
+        let kept = blocks_for(sequence.tokens.len()).min(sequence.blocks.len());
+        self.pool.release_all(&sequence.blocks.split_off(kept));
     }
 
     /// Adds a drawn token. Gives the answer's length so far.

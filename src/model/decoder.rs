@@ -21,6 +21,7 @@ pub struct Decoder {
     transformer: Box<dyn Forward>,
     spec: ModelSpec,
     kv_blocks: usize,
+    repeats_rows: bool,
 }
 
 impl Decoder {
@@ -48,7 +49,10 @@ impl Decoder {
         let exact = gguf.formats().all(|format| format == Format::F32);
         let masked = spec.layers.iter().any(|layer| layer.attend.is_masked());
         let kv = kv_precision(&settings.kv, exact, masked)?;
-        let native = || NativeBackend::new(kv).with_weights(packed);
+        let native = || {
+            let decoder = Self::on(NativeBackend::new(kv).with_weights(packed), gguf, spec.clone(), settings)?;
+            Ok(Self { repeats_rows: true, ..decoder })
+        };
         match settings.backend.as_str() {
             "candle" => Self::on(candle()?, gguf, spec, settings),
             "native" => {
@@ -59,14 +63,14 @@ impl Decoder {
                          engine.device to `cpu` or engine.backend to `auto`"
                     )));
                 }
-                Self::on(native(), gguf, spec, settings)
+                native()
             }
             // The device decides, and then whether all weights are in formats that the native backend takes.
             "auto" => {
                 let candle = candle()?;
                 let foreign = gguf.formats().find(|format| !NativeBackend::takes(*format));
                 match foreign {
-                    None if candle.on_cpu() => Self::on(native(), gguf, spec, settings),
+                    None if candle.on_cpu() => native(),
                     foreign => {
                         if let Some(format) = foreign {
                             tracing::info!("the model has weights in {format:?}: running on the candle backend");
@@ -92,12 +96,18 @@ impl Decoder {
         let kv =
             backend.kv_pool(KvShape { layers: spec.layers.len(), blocks: kv_blocks, attention: spec.attention })?;
         let transformer = Box::new(Transformer { backend, weights, kv });
-        Ok(Self { transformer, spec, kv_blocks })
+        Ok(Self { transformer, spec, kv_blocks, repeats_rows: false })
     }
 
     /// Number of KV blocks in the pool.
     pub fn kv_blocks(&self) -> usize {
         self.kv_blocks
+    }
+
+    /// True where a token's logits are the same bits whatever is computed in the same step. (candle takes other ways for
+    /// one row than for several, which round otherwise.)
+    pub fn repeats_rows(&self) -> bool {
+        self.repeats_rows
     }
 
     /// Logits in a row: rows of the model's head. May exceed the tokenizer's vocabulary by padding.

@@ -4,12 +4,14 @@
 //! a file holds, opening it gives an error that names the file and the reason.
 
 mod header;
+mod split;
 
 use std::collections::HashMap;
 use std::ops::Range;
 use std::path::Path;
 
 use self::header::{Header, Value};
+pub(crate) use self::split::parts;
 use super::ModelError;
 use crate::compute::{Format, MappedFile, PackedMatrix};
 
@@ -24,11 +26,15 @@ const PIECE_BYTES: usize = 4096;
 /// Bytes that are hashed before their pages are given back.
 const READ_BYTES: usize = 16 << 20;
 
-/// An open GGUF file.
+/// An open GGUF file, with its other parts where it is split.
 pub struct Gguf {
+    /// As it was named.
     file: String,
+    /// The first part, with the metadata.
     map: MappedFile,
     header: Header,
+    /// Further parts: where they are, and how long their headers.
+    rest: Vec<(MappedFile, usize)>,
     tensors: HashMap<String, TensorPlace>,
 }
 
@@ -38,27 +44,69 @@ struct TensorPlace {
     format: Format,
     /// Outermost first.
     dims: Vec<usize>,
+    /// The part that it lies in, from 0.
+    part: usize,
     bytes: Range<usize>,
 }
 
 impl Gguf {
-    /// Opens and checks a file.
+    /// Opens and checks a file, with all its parts where it is one of several (`NAME-00001-of-00003.gguf`).
     ///
     /// # Errors
-    /// [`ModelError::File`] names the file and what is wrong with it.
+    /// [`ModelError::File`] names the file, or the part, and what is wrong with it.
     pub fn open(path: &Path) -> Result<Self, ModelError> {
-        let file = path.display().to_string();
-        let error = |reason: String| ModelError::File { file: file.clone(), reason };
-        let map = MappedFile::open(path).map_err(|e| error(format!("cannot be read: {e}")))?;
-        let header = Header::read(&map[..map.len().min(HEADER_BYTES)]).map_err(error)?;
-        let start = data_start(&header).map_err(error)?;
-        let mut tensors = HashMap::with_capacity(header.tensors.len());
-        for (name, info) in &header.tensors {
-            let place = place(&info.dims, info.format, start, info.offset, map.len())
-                .map_err(|reason| error(format!("tensor `{}`: {reason}", printable(name))))?;
-            tensors.insert(name.clone(), place);
+        let paths = split::parts(path);
+        let mut opened = Vec::with_capacity(paths.len());
+        let wrong = |part: usize, reason: String| {
+            let file = if paths.len() == 1 { path } else { paths[part].as_path() };
+            ModelError::File { file: file.display().to_string(), reason }
+        };
+        for (number, path) in paths.iter().enumerate() {
+            let map = MappedFile::open(path).map_err(|e| match (e.kind(), paths.len()) {
+                (std::io::ErrorKind::NotFound, 2..) => {
+                    wrong(number, format!("is missing: part {} of {} of the model", number + 1, paths.len()))
+                }
+                _ => wrong(number, format!("cannot be read: {e}")),
+            })?;
+            let header = Header::read(&map[..map.len().min(HEADER_BYTES)]).map_err(|reason| wrong(number, reason))?;
+            opened.push((map, header));
         }
-        Ok(Self { file, map, header, tensors })
+        let said = |key: &str, header: &Header| header.metadata.get(key).and_then(whole);
+        let numbers: Vec<_> = opened.iter().map(|(_, h)| (said("split.no", h), said("split.count", h))).collect();
+        split::check(&paths, &numbers).map_err(|(part, reason)| wrong(part, reason))?;
+        let mut tensors = HashMap::new();
+        for (part, (map, header)) in opened.iter().enumerate() {
+            let start = data_start(header).map_err(|reason| wrong(part, reason))?;
+            for (name, info) in &header.tensors {
+                let about = |reason: String| wrong(part, format!("tensor `{}`: {reason}", printable(name)));
+                let place = place(&info.dims, info.format, start, info.offset, map.len()).map_err(about)?;
+                if tensors.insert(name.clone(), TensorPlace { part, ..place }).is_some() {
+                    return Err(about("another part of the model has it too".into()));
+                }
+            }
+        }
+        let expected = said("split.tensors.count", &opened[0].1).filter(|_| paths.len() > 1);
+        if let Some(expected) = expected.filter(|expected| *expected != tensors.len()) {
+            let reason = format!(
+                "the model has {expected} tensors, its parts have {}: they are of several models",
+                tensors.len()
+            );
+            return Err(wrong(0, reason));
+        }
+        let mut opened = opened.into_iter();
+        let (map, header) = opened.next().ok_or_else(|| wrong(0, "has no parts".into()))?;
+        let rest = opened.map(|(map, header)| (map, header.len)).collect();
+        Ok(Self { file: path.display().to_string(), map, header, rest, tensors })
+    }
+
+    /// The bytes of a part.
+    fn part(&self, number: usize) -> &MappedFile {
+        number.checked_sub(1).and_then(|n| self.rest.get(n)).map_or(&self.map, |(map, _)| map)
+    }
+
+    /// A tensor's bytes.
+    fn bytes(&self, place: &TensorPlace) -> &[u8] {
+        &self.part(place.part)[place.bytes.clone()]
     }
 
     /// An error about this file.
@@ -198,7 +246,7 @@ impl Gguf {
     /// memory.
     pub fn give_back(&self, name: &str) {
         if let Some(place) = self.tensors.get(name) {
-            self.map.give_back(place.bytes.clone());
+            self.part(place.part).give_back(place.bytes.clone());
         }
     }
 
@@ -207,6 +255,55 @@ impl Gguf {
     pub(super) fn with_text(mut self, key: &str, text: &str) -> Self {
         self.header.metadata.insert(key.into(), Value::Text(text.into()));
         self
+    }
+
+    /// Writes this file's model in `count` parts beside `name`, as llama.cpp's gguf-split does: all metadata in the first.
+    #[cfg(test)]
+    pub(super) fn write_split(&self, folder: &Path, name: &str, count: usize) -> Vec<std::path::PathBuf> {
+        let mut names: Vec<&String> = self.tensors.keys().collect();
+        names.sort();
+        let infos: usize =
+            self.header.tensors.iter().map(|(name, info)| 8 + name.len() + 4 + 8 * info.dims.len() + 4 + 8).sum();
+        let text = |out: &mut Vec<u8>, text: &str| {
+            out.extend((text.len() as u64).to_le_bytes());
+            out.extend(text.as_bytes());
+        };
+        let per_part = names.len().div_ceil(count);
+        let mut paths = Vec::new();
+        for part in 0..count {
+            let own: Vec<&String> = names.iter().skip(part * per_part).take(per_part).copied().collect();
+            let present = if part == 0 { &self.map[24..self.header.len - infos] } else { &[][..] };
+            let known = if part == 0 { self.header.metadata.len() as u64 } else { 0 };
+            let mut out = b"GGUF".to_vec();
+            out.extend(3u32.to_le_bytes());
+            out.extend((own.len() as u64).to_le_bytes());
+            out.extend((known + 3).to_le_bytes());
+            out.extend(present);
+            for (key, kind, value) in
+                [("split.no", 2u32, part), ("split.count", 2, count), ("split.tensors.count", 5, names.len())]
+            {
+                text(&mut out, key);
+                out.extend(kind.to_le_bytes());
+                out.extend(&value.to_le_bytes()[..if kind == 2 { 2 } else { 4 }]);
+            }
+            let mut data: Vec<u8> = Vec::new();
+            for name in own {
+                let (info, place) = (&self.header.tensors[name], &self.tensors[name]);
+                text(&mut out, name);
+                out.extend((info.dims.len() as u32).to_le_bytes());
+                info.dims.iter().rev().for_each(|dim| out.extend((*dim as u64).to_le_bytes()));
+                out.extend(info.format.to_le_bytes());
+                out.extend((data.len() as u64).to_le_bytes());
+                data.extend(self.bytes(place));
+                data.resize(data.len().next_multiple_of(32), 0);
+            }
+            out.resize(out.len().next_multiple_of(32), 0);
+            out.extend(data);
+            let path = folder.join(format!("{name}-{:05}-of-{count:05}.gguf", part + 1));
+            std::fs::write(&path, out).unwrap();
+            paths.push(path);
+        }
+        paths
     }
 
     /// Where a tensor's bytes lie in the file.
@@ -219,23 +316,28 @@ impl Gguf {
     /// some pieces of its data, as a hash.
     pub fn identity(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        let written = self.map.modified().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
-        hasher.update(format!("{} {written:?} ", self.map.len()).as_bytes());
-        let (header, data) = self.map.split_at(self.header.len);
-        hasher.update(header);
-        for piece in 0..PIECES {
-            let from = data.len() / PIECES * piece;
-            hasher.update(&data[from..data.len().min(from + PIECE_BYTES)]);
+        let parts = std::iter::once((&self.map, self.header.len)).chain(self.rest.iter().map(|(map, len)| (map, *len)));
+        for (map, header) in parts {
+            let written = map.modified().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+            hasher.update(format!("{} {written:?} ", map.len()).as_bytes());
+            let (header, data) = map.split_at(header);
+            hasher.update(header);
+            for piece in 0..PIECES {
+                let from = data.len() / PIECES * piece;
+                hasher.update(&data[from..data.len().min(from + PIECE_BYTES)]);
+            }
         }
         hasher.finalize().to_hex().to_string()
     }
 
-    /// Hash of the whole file (BLAKE3, hex).
+    /// Hash of the whole file, of all parts one after the other (BLAKE3, hex).
     pub fn content_hash(&self) -> String {
         let mut hasher = blake3::Hasher::new();
-        for (number, piece) in self.map.chunks(READ_BYTES).enumerate() {
-            hasher.update(piece);
-            self.map.give_back(number * READ_BYTES..number * READ_BYTES + piece.len());
+        for map in std::iter::once(&self.map).chain(self.rest.iter().map(|(map, _)| map)) {
+            for (number, piece) in map.chunks(READ_BYTES).enumerate() {
+                hasher.update(piece);
+                map.give_back(number * READ_BYTES..number * READ_BYTES + piece.len());
+            }
         }
         hasher.finalize().to_hex().to_string()
     }
@@ -252,7 +354,7 @@ impl Gguf {
     /// Where it is missing or has another shape.
     pub fn matrix<'a>(&'a self, name: &'a str, rows: usize, cols: usize) -> Result<PackedMatrix<'a>, ModelError> {
         let place = self.tensor(name, &[rows, cols])?;
-        Ok(PackedMatrix { name, format: place.format, rows, cols, bytes: &self.map[place.bytes.clone()] })
+        Ok(PackedMatrix { name, format: place.format, rows, cols, bytes: self.bytes(place) })
     }
 
     /// Rows `from..from + rows` of a matrix of `of` rows.
@@ -306,8 +408,7 @@ impl Gguf {
         cols: usize,
     ) -> Result<PackedMatrix<'a>, ModelError> {
         let all = self.tensor(name, &[count, rows, cols])?;
-        let matrix =
-            PackedMatrix { name, format: all.format, rows: count * rows, cols, bytes: &self.map[all.bytes.clone()] };
+        let matrix = PackedMatrix { name, format: all.format, rows: count * rows, cols, bytes: self.bytes(all) };
         Ok(part(matrix, number * rows, rows))
     }
 
@@ -329,7 +430,7 @@ impl Gguf {
     /// Where it is missing or has another shape.
     pub fn vector<'a>(&'a self, name: &'a str, len: usize) -> Result<PackedMatrix<'a>, ModelError> {
         let place = self.tensor(name, &[len])?;
-        Ok(PackedMatrix { name, format: place.format, rows: 1, cols: len, bytes: &self.map[place.bytes.clone()] })
+        Ok(PackedMatrix { name, format: place.format, rows: 1, cols: len, bytes: self.bytes(place) })
     }
 }
 
@@ -369,7 +470,7 @@ fn place(dims: &[usize], number: u32, start: u64, offset: u64, file: usize) -> R
     let from = start.checked_add(offset).and_then(|from| usize::try_from(from).ok());
     let range = from.and_then(|from| Some(from..from.checked_add(len)?));
     match range {
-        Some(bytes) if bytes.end <= file => Ok(TensorPlace { format, dims: dims.to_vec(), bytes }),
+        Some(bytes) if bytes.end <= file => Ok(TensorPlace { format, dims: dims.to_vec(), part: 0, bytes }),
         _ => Err(format!(
             "its {len} bytes at offset {offset} of the data reach beyond the end of the file ({file} bytes): the file is \
              cut short or damaged"

@@ -37,6 +37,7 @@ mod tests;
 
 pub use decoder::Decoder;
 pub use gguf::Gguf;
+pub(crate) use gguf::parts;
 pub use packed_cache::PackedCache;
 pub use spec::{Architecture, ModelSpec};
 pub use tokenizer::ChatTokenizer;

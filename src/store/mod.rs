@@ -12,6 +12,8 @@
 //! `deliveries.rs`: messages that came in and webhooks that go out, each exactly once kept; `board.rs` and
 //! `timeline.rs`: lists of conversations, and one as it was said; `staff.rs`: accounts and sessions.
 //!
+//! `library.rs`: files that came through the API, with their contents, and vector stores.
+//!
 //! `db.rs` opens the file and runs `migrations/`, `read.rs` and `append.rs` are the queries. The SQL is plain, so that
 //! PostgreSQL can take SQLite's place; what is SQLite's own stands in `db.rs`.
 
@@ -29,6 +31,7 @@ mod feed;
 pub mod figures;
 mod inbound;
 pub mod knowledge;
+pub mod library;
 mod read;
 mod staff;
 pub mod suggestions;

@@ -15,6 +15,7 @@ mod documents;
 mod embeddings;
 mod errors;
 mod figures;
+mod files;
 mod forms;
 mod frameworks;
 mod hub;

@@ -259,6 +259,64 @@ def errors():
     refused(bad, 400, "context_length_exceeded", messages=user("kettle " * 9000), stream=True)
 
 
+def files():
+    text = "# The ferry office\n\nThe ferry office on Pier Nine opens at 06:40 and closes at 21:15.\n".encode()
+    file = client.files.create(file=("ferry.md", text), purpose="assistants", expires_after={"anchor": "created_at", "seconds": 3600})
+    assert (file.bytes, file.filename, file.status) == (len(text), "ferry.md", "processed"), file
+    assert file.expires_at == file.created_at + 3600
+    assert client.files.content(file.id).read() == text
+    assert client.files.retrieve(file.id).id == file.id
+    more = [client.files.create(file=(f"{n}.txt", b"A page about nothing."), purpose="user_data") for n in range(3)]
+    listed = list(client.files.list(limit=2, order="asc"))  # the client asks for one page after the other
+    assert [f.id for f in listed][-4:] == [file.id] + [f.id for f in more], listed
+    assert {f.id for f in client.files.list(purpose="user_data")} >= {f.id for f in more}
+    assert client.files.delete(more[0].id).deleted
+    assert status_of(lambda: client.files.retrieve(more[0].id)) == (openai.NotFoundError, 404, "file_not_found")
+    assert status_of(lambda: client.files.create(file=("a.md", text), purpose="fine-tune"))[2] == "unsupported_parameter"
+
+
+def vector_stores():
+    ferry = b"# The ferry office\n\nThe ferry office on Pier Nine opens at 06:40 and closes at 21:15.\n\n```\nferry book --pier 9\n```\n"
+    bridge = b"# The bridge\n\nThe bridge at Low Street carries bicycles only, and is painted green every spring.\n"
+    store = client.vector_stores.create(name="harbour", metadata={"team": "north"}, expires_after={"anchor": "last_active_at", "days": 7})
+    assert (store.name, store.metadata, store.status) == ("harbour", {"team": "north"}, "completed"), store
+    assert store.expires_at == store.last_active_at + 7 * 86_400
+    file = client.files.create(file=("ferry.md", ferry), purpose="assistants")
+    attached = client.vector_stores.files.create_and_poll(file.id, vector_store_id=store.id, attributes={"lang": "en", "year": 2026}, poll_interval_ms=100)
+    assert attached.status == "completed" and attached.usage_bytes > 50 and attached.last_error is None, attached
+    batch = client.vector_stores.file_batches.upload_and_poll(
+        store.id, files=[("bridge.md", bridge), ("broken.pdf", b"no pdf at all")], poll_interval_ms=100)
+    assert (batch.status, batch.file_counts.completed, batch.file_counts.failed) == ("completed", 1, 1), batch
+    broken = [f for f in client.vector_stores.files.list(store.id) if f.status == "failed"]
+    assert len(broken) == 1 and broken[0].last_error.code == "invalid_file", broken
+
+    found = client.vector_stores.search(store.id, query="When does the ferry office open?", max_num_results=2).data
+    assert found[0].file_id == file.id and found[0].filename == "ferry.md", found
+    assert "06:40" in found[0].content[0].text and "ferry book --pier 9" in found[0].content[0].text, found
+    assert 0 < found[0].score <= 1 and found[0].attributes == {"lang": "en", "year": 2026}, found
+    both = client.vector_stores.search(store.id, query=["ferry office", "bridge for bicycles"]).data
+    assert {hit.filename for hit in both} == {"ferry.md", "bridge.md"}, both
+    newer = {"type": "and", "filters": [{"type": "eq", "key": "lang", "value": "en"}, {"type": "gt", "key": "year", "value": 2026}]}
+    assert client.vector_stores.search(store.id, query="ferry", filters=newer).data == []
+    client.vector_stores.files.update(file.id, vector_store_id=store.id, attributes={"lang": "en", "year": 2027})
+    assert client.vector_stores.search(store.id, query="ferry", filters=newer).data[0].file_id == file.id
+    assert client.vector_stores.search(store.id, query="ferry", ranking_options={"score_threshold": 1.0}).data == []
+    assert status_of(lambda: client.vector_stores.search(store.id, query="ferry", rewrite_query=True))[2] == "unsupported_parameter"
+    assert "Pier Nine" in list(client.vector_stores.files.content(file.id, vector_store_id=store.id))[0].text
+
+    assert client.vector_stores.update(store.id, name="port").name == "port"
+    assert client.vector_stores.retrieve(store.id).file_counts.total == 3
+    assert client.vector_stores.files.delete(file.id, vector_store_id=store.id).deleted
+    assert all(hit.file_id != file.id for hit in client.vector_stores.search(store.id, query="ferry office").data)
+    assert client.files.retrieve(file.id).id == file.id, "a file outlives its place in a store"
+    assert {"vs_pack", store.id} <= {s.id for s in client.vector_stores.list()}
+    lid = client.vector_stores.search("vs_pack", query="How do I change the color of the lid?").data
+    assert any("Settings" in hit.content[0].text for hit in lid), lid
+    assert status_of(lambda: client.vector_stores.delete("vs_pack"))[2] == "knowledge_pack"
+    assert client.vector_stores.delete(store.id).deleted
+    assert status_of(lambda: client.vector_stores.search(store.id, query="ferry")) == (openai.NotFoundError, 404, "vector_store_not_found")
+
+
 def status_of(call):
     try:
         call()
@@ -301,7 +359,8 @@ def slow():
 
 MODES = {
     "all": (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
-            own_tools, json_schema, several_choices, text_completions, responses, embeddings, models, errors),
+            own_tools, json_schema, several_choices, text_completions, responses, embeddings, models, files, vector_stores,
+            errors),
     "keys": (keys,), "busy": (busy,), "slow": (slow,),
 }
 for case in MODES[MODE]:

@@ -9,7 +9,6 @@ mod weights;
 use candle_core::{Device, Tensor};
 
 use self::cuda_kv::DeviceKv;
-#[cfg(test)]
 pub(super) use self::weights::widen;
 pub use self::weights::{Linear, Norm, Table, WeightPolicy};
 use super::paged::{PagedKv, rotate_heads};

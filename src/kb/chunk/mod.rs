@@ -9,7 +9,7 @@ use crate::kb::markdown::{self, Block, Document, Flavour, replace_marks};
 use crate::kb::pack::{AppEntry, Article, FaqEntry, Instruction, Operator, Pack, SampleAnswer, references};
 use crate::kb::{Asset, Chunk, SourceKind, detect_lang};
 use parts::parts;
-pub(crate) use text::{code_text, embedded_text, readable_text};
+pub(crate) use text::{code_text, embedded_text, readable_text, whole_text};
 
 /// Most characters of a line that only leads to the sections below it.
 const LEAD_IN: usize = 60;

@@ -35,6 +35,23 @@ pub(crate) fn readable_text(chunk: &Chunk) -> String {
     text.replace("**", "").replace('`', "")
 }
 
+/// The text with its code, tables and images in their places, as Markdown.
+pub(crate) fn whole_text(chunk: &Chunk) -> String {
+    let mut text = chunk.text.clone();
+    for asset in &chunk.assets {
+        let (mark, whole) = match asset {
+            Asset::Code { n, language, text } => {
+                (format!("[[code:{n}]]"), format!("```{language}\n{}\n```", text.trim_end_matches('\n')))
+            }
+            Asset::Table { n, text } => (format!("[[table:{n}]]"), text.clone()),
+            Asset::Image { n, path, alt } => (format!("[[image:{n}]]"), format!("![{alt}]({path})")),
+            Asset::Link { .. } => continue,
+        };
+        text = text.replace(&mark, &whole);
+    }
+    text
+}
+
 /// All code of a chunk.
 pub(crate) fn code_text(chunk: &Chunk) -> String {
     let mut out = String::new();

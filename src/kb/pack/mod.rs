@@ -42,7 +42,12 @@ pub struct Pack {
     pub digest: String,
     /// All files of the folder, to resolve links and images.
     pub(crate) paths: BTreeSet<String>,
+    /// Where files of the pack's vector store lie; their paths here begin with [`UPLOADS`].
+    pub(crate) uploads: Option<PathBuf>,
 }
+
+/// How paths of uploaded files begin.
+pub(crate) const UPLOADS: &str = "uploads/";
 
 /// `company.toml`.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -4,18 +4,21 @@ use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 
 use super::files::{Files, Limits};
-use super::{Article, FaqEntry, Fault, Pack, app_map, articles, company, faq, filters, operators, references};
+use super::{
+    Article, Company, FaqEntry, Fault, Pack, UPLOADS, app_map, articles, company, faq, filters, operators, references,
+};
 use crate::config::KnowledgeSettings;
 
 impl Pack {
     /// Reads and checks the folder `settings.dir`. Never fails: what is wrong stands in `faults`, what could be read is
     /// there all the same, and a pack with a fatal fault is not to be served.
     pub fn read(settings: &KnowledgeSettings) -> Self {
-        Self::read_with_desk(settings, None)
+        Self::read_with(settings, None, None)
     }
 
-    /// The same with the folder of entries that people added through the console where the pack is read-only.
-    pub fn read_with_desk(settings: &KnowledgeSettings, desk: Option<&Path>) -> Self {
+    /// The same with the folder of entries that people added through the console where the pack is read-only, and with the
+    /// folder of files that were uploaded to the pack's vector store.
+    pub fn read_with(settings: &KnowledgeSettings, desk: Option<&Path>, uploads: Option<&Path>) -> Self {
         let limits = Limits::of(settings);
         let mut files = match Files::open(&settings.dir, "", limits.clone()) {
             Ok(files) => files,
@@ -52,6 +55,16 @@ impl Pack {
             reports.append(&mut files.reports);
             paths.extend(files.members.iter().map(|path| files.named(path)));
         }
+        let uploads = uploads.filter(|dir| dir.is_dir()).map(Path::to_path_buf);
+        if let Some(mut files) = uploads.as_ref().and_then(|dir| Files::open(dir, UPLOADS, limits.clone()).ok()) {
+            let more = articles::read(&mut files, "articles", &company);
+            desk_article_paths.extend(more.iter().map(|a| a.path.clone()));
+            articles.extend(more);
+            digest = format!("{digest}{}", files.digest());
+            faults.extend(tolerated(files.faults.drain(..)));
+            reports.append(&mut files.reports);
+            paths.extend(files.members.iter().map(|path| files.named(path)));
+        }
         let all_paths: BTreeSet<String> = paths.into_iter().chain(desk_article_paths).collect();
         references::check(&all_paths, &articles, &faq, &mut faults);
         if articles.is_empty() && faq.is_empty() && faults.iter().all(|fault| !fault.fatal) {
@@ -77,6 +90,31 @@ impl Pack {
             reports,
             digest,
             paths,
+            uploads,
+        }
+    }
+
+    /// A folder of nothing but articles, for a company: what was uploaded to a vector store. Never fatal: a file that cannot
+    /// be read is a fault of its own.
+    pub fn read_articles(dir: &Path, settings: &KnowledgeSettings, company: &Company) -> Self {
+        let mut pack = Self { dir: dir.to_path_buf(), company: company.clone(), ..Self::default() };
+        match Files::open(dir, "", Limits::of(settings)) {
+            Ok(mut files) => {
+                pack.articles = articles::read(&mut files, "articles", company);
+                pack.digest = files.digest()[..16].to_string();
+                pack.faults = tolerated(files.faults.drain(..)).collect();
+                pack.reports = std::mem::take(&mut files.reports);
+            }
+            Err(reason) => pack.faults.push(Fault { path: dir.display().to_string(), line: 0, reason, fatal: false }),
+        }
+        pack
+    }
+
+    /// The folder in which a file of the pack lies, and its path there: uploaded ones lie beside the pack.
+    pub fn place<'a>(&'a self, path: &'a str) -> (&'a Path, &'a str) {
+        match (path.strip_prefix(UPLOADS), &self.uploads) {
+            (Some(inside), Some(uploads)) => (uploads, inside),
+            _ => (&self.dir, path),
         }
     }
 
@@ -84,6 +122,11 @@ impl Pack {
     pub fn is_usable(&self) -> bool {
         self.faults.iter().all(|fault| !fault.fatal)
     }
+}
+
+/// What clients uploaded never takes the pack down.
+fn tolerated(faults: impl Iterator<Item = Fault>) -> impl Iterator<Item = Fault> {
+    faults.map(|fault| Fault { fatal: false, ..fault })
 }
 
 /// An article of the desk replaces the pack's article of the same path, and keeps that path: links to it, its images

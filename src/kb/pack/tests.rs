@@ -173,7 +173,7 @@ fn what_people_added_at_the_desk_replaces_the_packs_own_answer() {
     );
     let dir = tempfile::tempdir().unwrap();
     write(dir.path(), &SMALL);
-    let pack = Pack::read_with_desk(&settings(dir.path()), Some(desk.path()));
+    let pack = Pack::read_with(&settings(dir.path()), Some(desk.path()), None);
     assert_eq!(pack.faq.len(), 1);
     assert_eq!((pack.faq[0].answer.as_str(), pack.faq[0].path.as_str()), ("Cut the tape.", "desk/faq.jsonl"));
 }

@@ -264,3 +264,62 @@ async fn running_streams_do_not_stutter_while_a_long_prompt_is_read() {
     );
     assert!(gaps_ms.len() > 100 && at(0.99) < 250.0);
 }
+
+/// Requests whose answers repeat what the prompt says, each with its own way of drawing.
+fn grounded(model: &ChatModel, index: usize) -> GenerateRequest {
+    let rules = instruction(120 + 30 * index);
+    let ask = format!("{rules}\nRepeat the text above word for word.");
+    let prompt = model.prompt(&messages(&[("user", &ask)])).unwrap().tokens;
+    let sampled = SamplingParams { temperature: 0.6, seed: Some(index as u64), ..SamplingParams::default() };
+    let sampling = match index {
+        1 => sampled,
+        2 => SamplingParams { frequency_penalty: 0.05, ..greedy() },
+        _ => greedy(),
+    };
+    let constraint = (index == 3).then(|| {
+        let schema = serde_json::json!({"type": "object", "required": ["text"], "additionalProperties": false,
+            "properties": {"text": {"type": "string"}}});
+        model.constraint(&Grammar::JsonSchema(schema)).unwrap()
+    });
+    let cache = CacheScope { shared_tokens: 0, salt: index.to_string() };
+    let stop = if index == 4 { vec!["Invoices".to_string()] } else { Vec::new() };
+    GenerateRequest { prompt, sampling, max_tokens: 90, stop, cache, constraint, ..GenerateRequest::default() }
+}
+
+const GROUNDED: usize = 5;
+
+#[tokio::test]
+async fn drafted_answers_are_the_plain_ones_to_the_last_token() {
+    let plain = load(|settings| settings.draft_tokens = 0);
+    let mut expected = Vec::new();
+    for index in 0..GROUNDED {
+        let (text, reason, usage) = plain.generate(grounded(&plain, index)).unwrap().finish().await.unwrap();
+        expected.push((text, reason, usage.completion_tokens));
+    }
+    let plain_steps = plain.stats().steps;
+    assert_eq!(plain.stats().drafts, 0);
+    drop(plain);
+    let said = |(text, reason, usage): (String, _, Usage)| (text, reason, usage.completion_tokens);
+
+    let model = load(|_| ());
+    for round in ["cold", "after a prefix hit"] {
+        for (index, expected) in expected.iter().enumerate() {
+            let answer = model.generate(grounded(&model, index)).unwrap().finish().await.unwrap();
+            assert_eq!(&said(answer), expected, "{round}, request {index}");
+        }
+        if round == "cold" {
+            let stats = model.stats();
+            println!("{} steps instead of {plain_steps}: {stats:?}", stats.steps);
+            assert!(stats.accepted_tokens > 60 && stats.steps * 4 < plain_steps * 3, "{stats:?}");
+        }
+    }
+    drop(model);
+    for (how, step_tokens, kv_mib) in [("together", 512, 512), ("in chunks", 16, 512), ("in little memory", 512, 12)] {
+        let model = load(|settings| (settings.step_tokens, settings.kv_mib) = (step_tokens, kv_mib));
+        let running: Vec<_> = (0..GROUNDED).map(|i| model.generate(grounded(&model, i)).unwrap()).collect();
+        for (index, (generation, expected)) in running.into_iter().zip(&expected).enumerate() {
+            assert_eq!(&said(generation.finish().await.unwrap()), expected, "{how}, request {index}");
+        }
+        println!("{how}: {:?}", model.stats());
+    }
+}

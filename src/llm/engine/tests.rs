@@ -16,6 +16,8 @@ struct Fake {
     memory: Vec<[u32; BLOCK_TOKENS]>,
     /// Tokens of each step's shares.
     steps: Arc<Mutex<Vec<Vec<usize>>>>,
+    /// It repeats what stands in its cache, most of the time.
+    copies: bool,
     /// Each step waits for a word from here, if it is there.
     gate: Option<mpsc::Receiver<()>>,
     /// Told when the engine lets the decoder go.
@@ -54,14 +56,26 @@ impl StepModel for Fake {
                 return Vec::new();
             }
             let seen = |at: usize| self.memory[s.blocks[at / BLOCK_TOKENS] as usize][at % BLOCK_TOKENS];
-            let hash = (0..s.start + s.tokens.len()).fold(17u32, |h, at| h.wrapping_mul(31).wrapping_add(seen(at)));
-            let mut logits: Vec<f32> =
-                (0..VOCAB as u32).map(|t| (hash.wrapping_mul(t + 1) % 97) as f32 / 20.0).collect();
-            // The special tokens never come up by themselves.
-            logits[END as usize] = -50.0;
-            logits.push(100.0);
-            logits[FAILS as usize..VOCAB].fill(if s.tokens.contains(&GIVES_NAN) { f32::NAN } else { -50.0 });
-            logits
+            let logits = |end: usize| {
+                let hash = (0..end).fold(17u32, |h, at| h.wrapping_mul(31).wrapping_add(seen(at)));
+                let mut logits: Vec<f32> =
+                    (0..VOCAB as u32).map(|t| (hash.wrapping_mul(t + 1) % 97) as f32 / 20.0).collect();
+                if self.copies && !hash.is_multiple_of(9) {
+                    // Mostly what followed the same token before, as an answer repeats its source.
+                    let before = (0..end - 1).rev().find(|at| seen(*at) == seen(end - 1));
+                    logits[before.map_or(5, |at| seen(at + 1)) as usize] += 6.0;
+                }
+                // The special tokens never come up by themselves.
+                logits[END as usize] = -50.0;
+                logits.push(100.0);
+                logits[FAILS as usize..VOCAB].fill(if s.tokens.contains(&GIVES_NAN) { f32::NAN } else { -50.0 });
+                logits
+            };
+            let ends = s.start + s.tokens.len();
+            match s.logits {
+                WantLogits::All => (s.start + 1..=ends).flat_map(logits).collect(),
+                _ => logits(ends),
+            }
         };
         Ok(batch.iter().map(row).collect())
     }
@@ -98,12 +112,23 @@ struct Rig {
 }
 
 fn rig_with(blocks: usize, gated: bool, options: EngineOptions) -> Rig {
+    rig_of(blocks, gated, false, options)
+}
+
+/// A decoder that repeats its text, and drafts of so many tokens.
+fn copying_rig(blocks: usize, draft_tokens: usize) -> Rig {
+    let limits = StepLimits { draft_tokens, ..options().limits };
+    rig_of(blocks, false, true, EngineOptions { limits, ..options() })
+}
+
+fn rig_of(blocks: usize, gated: bool, copies: bool, options: EngineOptions) -> Rig {
     let (dropped_sender, dropped) = mpsc::channel();
     let (gate, gate_receiver) = mpsc::channel();
     let steps = Arc::new(Mutex::new(Vec::new()));
     let fake = Fake {
         memory: vec![[0; BLOCK_TOKENS]; blocks],
         steps: steps.clone(),
+        copies,
         gate: gated.then_some(gate_receiver),
         dropped: dropped_sender,
     };
@@ -112,7 +137,7 @@ fn rig_with(blocks: usize, gated: bool, options: EngineOptions) -> Rig {
 }
 
 fn options() -> EngineOptions {
-    let limits = StepLimits { step_tokens: 128, chunk_tokens: 32, max_running: 8 };
+    let limits = StepLimits { step_tokens: 128, chunk_tokens: 32, max_running: 8, draft_tokens: 0 };
     EngineOptions { limits, max_waiting: 8, context_tokens: 2000, vocab: VOCAB, step_time: Duration::from_millis(100) }
 }
 
@@ -335,4 +360,74 @@ async fn the_thread_ends_when_all_handles_are_dropped_and_all_is_said() {
     drop(rig.gate);
     assert_eq!(generation.finish().await.unwrap().2.completion_tokens, 20);
     rig.dropped.recv().unwrap();
+}
+
+/// A text that says some things twice.
+fn repeating(tokens: usize, seed: u32) -> Vec<u32> {
+    let half = prompt(tokens / 2, seed);
+    [half.clone(), half].concat()
+}
+
+/// Requests of every kind: greedy, sampled, with penalties, stop strings and log-probabilities.
+fn many_kinds() -> Vec<GenerateRequest> {
+    (0..6)
+        .map(|i| {
+            let seeded = SamplingParams { temperature: 0.7, seed: Some(3 + i as u64), ..SamplingParams::default() };
+            let greedy = SamplingParams { temperature: 0.0, ..SamplingParams::default() };
+            let sampling = match i {
+                1 => seeded,
+                2 => SamplingParams { frequency_penalty: 0.3, repetition_penalty: 1.1, ..greedy },
+                3 => SamplingParams { presence_penalty: 0.5, top_p: 0.9, ..seeded },
+                _ => greedy,
+            };
+            let stop = if i == 4 { vec!["0".to_string(), "5".to_string()] } else { Vec::new() };
+            let top_logprobs = (i == 5).then_some(3);
+            GenerateRequest { sampling, stop, top_logprobs, ..request(&repeating(60 + 20 * i, i as u32), 150) }
+        })
+        .collect()
+}
+
+/// All that a generation says: text, tokens' log-probabilities, how it ended and what it cost.
+async fn everything(mut generation: Generation) -> (String, Vec<super::super::TokenLogprob>, FinishReason, usize) {
+    let (mut whole, mut all) = (String::new(), Vec::new());
+    loop {
+        match generation.next().await.expect("it ends with a word") {
+            GenerationEvent::Text { text, logprobs } => {
+                whole.push_str(&text);
+                all.extend(logprobs);
+            }
+            GenerationEvent::Done { reason, usage } => return (whole, all, reason, usage.completion_tokens),
+            GenerationEvent::Failed(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn drafts_change_nothing_of_an_answer_but_the_number_of_steps() {
+    let plain = copying_rig(200, 0);
+    let mut expected = Vec::new();
+    for request in many_kinds() {
+        expected.push(everything(plain.handle.generate(request).unwrap()).await);
+    }
+    assert_eq!(plain.handle.stats().drafts, 0);
+    for (blocks, together) in [(200, false), (200, true), (26, true)] {
+        let rig = copying_rig(blocks, 16);
+        let mut steps = 0;
+        if together {
+            let running: Vec<_> = many_kinds().into_iter().map(|r| rig.handle.generate(r).unwrap()).collect();
+            for (generation, expected) in running.into_iter().zip(&expected) {
+                assert_eq!(&everything(generation).await, expected);
+            }
+        } else {
+            for (request, expected) in many_kinds().into_iter().zip(&expected) {
+                assert_eq!(&everything(rig.handle.generate(request).unwrap()).await, expected);
+            }
+            steps = rig.handle.stats().steps;
+        }
+        let stats = rig.handle.stats();
+        assert!(stats.accepted_tokens > 100 && stats.accepted_tokens < stats.drafted_tokens, "{stats:?}");
+        assert_eq!(stats.preemptions > 0, blocks == 26, "{stats:?}");
+        assert_eq!((stats.kv_blocks_used, stats.running, stats.waiting), (0, 0, 0));
+        assert!(steps * 3 < stats.generated_tokens * 2, "{steps} steps for {} tokens", stats.generated_tokens);
+    }
 }

@@ -3,7 +3,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
-const LIMITS: StepLimits = StepLimits { step_tokens: 128, chunk_tokens: 32, max_running: 8 };
+const LIMITS: StepLimits = StepLimits { step_tokens: 128, chunk_tokens: 32, max_running: 8, draft_tokens: 0 };
 
 fn scope(salt: &str) -> CacheScope {
     CacheScope { shared_tokens: 0, salt: salt.into() }
@@ -220,20 +220,87 @@ fn write(memory: &mut Memory, scheduler: &Scheduler, share: Share) {
         assert_eq!(seen.0, sequence.tokens[at], "sequence {} reads another's token at {at}", share.id);
         assert_eq!(seen.1, salt(at), "sequence {} reads across salts at {at}", share.id);
     }
-    for at in share.start..share.start + share.count {
+    for (at, token) in (share.start..).zip(sequence.share_tokens(share)) {
         let block = sequence.blocks[at / BLOCK_TOKENS];
-        memory[block as usize][at % BLOCK_TOKENS] = Some((sequence.tokens[at], salt(at)));
+        memory[block as usize][at % BLOCK_TOKENS] = Some((token, salt(at)));
+    }
+}
+
+/// Counts a share as computed and draws: mostly what was drafted. True if the answer ended.
+fn take_in(scheduler: &mut Scheduler, share: Share, rng: &mut StdRng) -> bool {
+    let Share { id, start, count, draft, draws } = share;
+    let tokens = scheduler.get(id).unwrap().share_tokens(share);
+    let mut accepted = 0;
+    for row in 0..=draft {
+        scheduler.computed(Share { start: start + row, count: count - draft, draft: 0, ..share });
+        if !draws {
+            return false;
+        }
+        let drafted = tokens[count - draft..].get(row).filter(|_| rng.random_bool(0.7));
+        let drawn = drafted.copied().unwrap_or(rng.random_range(0..3));
+        if scheduler.push_token(id, drawn) == scheduler.get(id).unwrap().max_answer {
+            scheduler.remove(id).unwrap();
+            return true;
+        }
+        if tokens[count - draft..].get(row) != Some(&drawn) {
+            break;
+        }
+        accepted += 1;
+    }
+    if draft > 0 {
+        scheduler.settle(id, accepted);
+        let sequence = scheduler.get(id).unwrap();
+        assert!(sequence.blocks.len() <= blocks_for(sequence.tokens.len()), "what the draft took is given back");
+    }
+    false
+}
+
+#[test]
+fn a_draft_takes_no_block_that_another_sequence_may_need() {
+    let limits = StepLimits { draft_tokens: 16, ..LIMITS };
+    for (blocks, expected) in [(6, true), (4, false)] {
+        let mut scheduler = Scheduler::new(blocks, limits);
+        scheduler.submit(Sequence::new(1, vec![7; BLOCK_TOKENS - 1], 40, scope("s"))).unwrap();
+        submit(&mut scheduler, 2, 40, 20);
+        step(&mut scheduler);
+        // The first sequence stands at the end of its block: whatever is drafted for it lies in another.
+        let plan = scheduler.plan();
+        assert_eq!(plan.shares[0].draft > 0, expected, "{blocks} blocks: {plan:?}");
+        assert!(plan.preempted.is_empty());
     }
 }
 
 #[test]
+fn nothing_is_drafted_while_a_prompt_is_read_nor_beyond_the_answers_length() {
+    let limits = StepLimits { draft_tokens: 16, ..LIMITS };
+    let mut scheduler = Scheduler::new(64, limits);
+    scheduler.submit(Sequence::new(1, vec![7; 60], 4, scope("s"))).unwrap();
+    step(&mut scheduler);
+    submit(&mut scheduler, 2, 300, 2);
+    let first = scheduler.plan();
+    assert_eq!(first.shares[0].draft, 2, "four tokens in all: one is drawn, one more comes with any step: {first:?}");
+    let share = first.shares[0];
+    for row in 0..3 {
+        scheduler.computed(Share { start: share.start + row, count: 1, draft: 0, ..share });
+        scheduler.push_token(1, if row == 0 { 7 } else { 9 });
+        if row == 1 {
+            break;
+        }
+    }
+    scheduler.settle(1, 1);
+    scheduler.computed(first.shares[1]);
+    let second = scheduler.plan();
+    assert!(second.shares.iter().all(|share| share.draft == 0), "{second:?}");
+}
+
+#[test]
 fn random_operations_leak_no_block_and_never_mix_up_contents() {
-    let mut preemptions = 0;
+    let (mut preemptions, mut drafted) = (0, 0);
     for seed in 0..20 {
         let mut rng = StdRng::seed_from_u64(seed);
         let blocks = 40;
         let mut memory: Memory = vec![vec![None; BLOCK_TOKENS]; blocks];
-        let limits = StepLimits { step_tokens: 96, chunk_tokens: 20, max_running: 6 };
+        let limits = StepLimits { step_tokens: 96, chunk_tokens: 20, max_running: 6, draft_tokens: 16 };
         let mut scheduler = Scheduler::new(blocks, limits);
         let mut alive: Vec<SequenceId> = Vec::new();
         let mut pins: Vec<Vec<BlockId>> = Vec::new();
@@ -269,12 +336,9 @@ fn random_operations_leak_no_block_and_never_mix_up_contents() {
                     write(&mut memory, &scheduler, *share);
                 }
                 for share in &plan.shares {
-                    scheduler.computed(*share);
-                    let answer = if share.draws { scheduler.push_token(share.id, rng.random_range(0..3)) } else { 0 };
-                    if share.draws && answer == scheduler.get(share.id).unwrap().max_answer {
-                        scheduler.remove(share.id).unwrap();
-                        alive.retain(|id| *id != share.id);
-                    }
+                    let ended = take_in(&mut scheduler, *share, &mut rng);
+                    drafted += usize::from(share.draft > 0);
+                    alive.retain(|id| !ended || *id != share.id);
                 }
                 for stuck in &plan.stuck {
                     scheduler.remove(*stuck).unwrap();
@@ -289,5 +353,6 @@ fn random_operations_leak_no_block_and_never_mix_up_contents() {
         pins.iter().flatten().for_each(|b| scheduler.pool.unpin(*b));
         assert_eq!((scheduler.pool.used(), scheduler.pool.free()), (0, blocks));
     }
+    assert!(drafted > 1000, "hardly anything was drafted: {drafted}");
     assert!(preemptions > 20, "blocks hardly ever ran short: {preemptions}");
 }

@@ -2,6 +2,7 @@
 
 mod damaged;
 mod logits;
+mod split;
 mod steps;
 mod tokens;
 
