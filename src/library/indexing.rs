@@ -91,7 +91,9 @@ async fn write_folder(store: &Store, state_dir: &Path, id: &str) -> Result<Vec<A
         std::fs::create_dir_all(&own).map_err(|e| failed(&own, e))?;
         // Hidden files are no part of a pack.
         let part = own.join(".part");
-        let written = std::fs::File::create(&part).and_then(|mut file| file.write_all(&content));
+        // What has its name is whole, also after a loss of power: it is not written again.
+        let whole = |mut file: std::fs::File| file.write_all(&content).and_then(|()| file.sync_all());
+        let written = std::fs::File::create(&part).and_then(whole);
         written.and_then(|()| std::fs::rename(&part, &path)).map_err(|e| failed(&path, e))?;
     }
     Ok(rows)

@@ -43,6 +43,8 @@ const STANDS_OUT: f32 = 0.05;
 const SAMPLE: f32 = 0.1;
 /// Fit from which an image is shown to whoever asks for one.
 const PICTURE: f32 = 0.25;
+/// What fits less than this share of the best find says little of the question: it costs the model's time and leads it astray.
+const BESIDE: f32 = 0.7;
 /// Fits closer than this are equal.
 const TIE: f32 = 0.06;
 
@@ -83,6 +85,8 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
             let mut candidates: Vec<Candidate> =
                 findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
             candidates.sort_by(|a, b| b.fit.total_cmp(&a.fit));
+            let least = BESIDE * candidates[0].fit;
+            candidates.retain(|c| c.fit >= least);
             return Mode::Grounded { candidates, confidence: first.fit };
         }
         if first.fit >= QUOTE {
