@@ -2,7 +2,7 @@
 //! not read the language. One pass in the given order: each text joins the nearest group whose first member is near
 //! enough, or founds its own. A group's first member never changes, so that it can name the group.
 
-use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// Cosine from which two questions of a language that the model reads ask the same.
 const SAME_MEANING: f32 = 0.72;
@@ -18,8 +18,51 @@ pub struct Question {
     pub lang: String,
     /// Of length 1; empty where the embedding model does not read the language.
     pub vector: Vec<f32>,
-    /// Content stems.
-    pub stems: HashSet<String>,
+    pub stems: Stems,
+}
+
+/// The content stems of a text, each as a number, in order: a thousand texts are compared with each other at each look.
+#[derive(Debug, Clone, Default)]
+pub struct Stems(Vec<u64>);
+
+impl<S: AsRef<str>> FromIterator<S> for Stems {
+    fn from_iter<I: IntoIterator<Item = S>>(stems: I) -> Self {
+        let number = |stem: S| {
+            let mut hasher = DefaultHasher::new();
+            stem.as_ref().hash(&mut hasher);
+            hasher.finish()
+        };
+        let mut numbers: Vec<u64> = stems.into_iter().map(number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Self(numbers)
+    }
+}
+
+impl Stems {
+    /// Share of common stems (Jaccard): 0 to 1.
+    fn likeness(&self, other: &Self) -> f32 {
+        let (mut a, mut b, mut common) = (self.0.as_slice(), other.0.as_slice(), 0);
+        while let (Some((x, after_x)), Some((y, after_y))) = (a.split_first(), b.split_first()) {
+            common += usize::from(x == y);
+            (a, b) = (if x <= y { after_x } else { a }, if y <= x { after_y } else { b });
+        }
+        let all = self.0.len() + other.0.len() - common;
+        common as f32 / all.max(1) as f32
+    }
+}
+
+/// Products in eight lanes, which the compiler keeps in one register.
+fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; 8];
+    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
+    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
+    for (a, b) in a.zip(b) {
+        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
+            *sum += x * y;
+        }
+    }
+    sums.iter().sum::<f32>() + rest
 }
 
 impl Question {
@@ -28,14 +71,11 @@ impl Question {
         if self.lang != other.lang {
             return 0.0;
         }
-        let common = self.stems.intersection(&other.stems).count() as f32;
-        let all = (self.stems.len() + other.stems.len()) as f32 - common;
-        let words = if all > 0.0 { common / all / SAME_WORDS } else { 0.0 };
+        let words = self.stems.likeness(&other.stems) / SAME_WORDS;
         if self.vector.is_empty() || other.vector.is_empty() {
             return words;
         }
-        let cosine: f32 = self.vector.iter().zip(&other.vector).map(|(a, b)| a * b).sum();
-        words.max(cosine / SAME_MEANING)
+        words.max(cosine(&self.vector, &other.vector) / SAME_MEANING)
     }
 }
 
@@ -66,8 +106,24 @@ mod tests {
     use super::*;
 
     fn question(text: &str, lang: &str, vector: &[f32]) -> Question {
-        let stems = text.split_whitespace().map(str::to_string).collect();
+        let stems = text.split_whitespace().collect();
         Question { text: text.into(), lang: lang.into(), vector: vector.to_vec(), stems }
+    }
+
+    #[test]
+    fn likeness_counts_each_common_stem_once() {
+        let stems = |text: &str| text.split(' ').collect::<Stems>();
+        assert_eq!(stems("pay card card").likeness(&stems("card bank pay cash")), 0.5);
+        assert_eq!(stems("pay").likeness(&stems("bank")), 0.0);
+        assert_eq!(Stems::default().likeness(&Stems::default()), 0.0);
+    }
+
+    #[test]
+    fn a_cosine_is_the_sum_of_all_products() {
+        let numbers = |step: f32| (0..21).map(|n| (n as f32 * step).sin()).collect::<Vec<_>>();
+        let (a, b) = (numbers(0.3), numbers(0.7));
+        let plain: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
+        assert!((cosine(&a, &b) - plain).abs() < 1e-5);
     }
 
     #[test]

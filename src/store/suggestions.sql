@@ -13,6 +13,8 @@ WITH asked AS (
            NULL AS right_answer
       FROM turns t
      WHERE t.at_ms >= $1
+       -- as the index turns_unanswered says it
+       AND t.kind IN ('no_answer', 'wants_person', 'anger', 'repeated_failure')
        AND ((t.action IN ('clarify', 'handoff') AND t.kind = 'no_answer')
          OR (t.action = 'handoff' AND t.kind IN ('wants_person', 'anger', 'repeated_failure')))
     UNION ALL

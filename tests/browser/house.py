@@ -25,6 +25,7 @@ VISIBLE = """() => {
 
 # What was written is sent, and the next word can be written.
 SENT = "() => { const text = document.querySelector('.composer textarea'); return text.value === '' && document.activeElement === text && !document.querySelector('.composer [type=submit]').disabled; }"
+SENDS = "() => !document.querySelector('.composer [type=submit]').disabled"
 
 
 def main():
@@ -67,7 +68,13 @@ def main():
         page.wait_for_function("() => document.activeElement?.localName === 'textarea'")
         page.keyboard.type("By keys alone.")
         page.keyboard.press("Control+Enter")
+        # Who writes on while it is being sent loses no word.
+        page.keyboard.type("And one thing more.")
         chat.wait_for_selector(".say-person")
+        page.wait_for_function(SENDS)
+        check(page.input_value(".composer textarea") == "And one thing more.", "what was typed meanwhile stays")
+        page.keyboard.press("Control+Enter")
+        lead.wait(lambda: chat.locator(".say-person").count() == 2, "the second answer")
         page.wait_for_function(SENT)
         page.keyboard.press("Escape")
         page.keyboard.press("n")
