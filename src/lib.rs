@@ -6,9 +6,8 @@
 //! |---|---|---|
 //! | 5 | [`api`] | HTTP and the OpenAI wire |
 //! | 5 | [`eval`] | replaying dialogues with an expected outcome |
-//! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks |
 //! | 4 | [`support`] | one chat turn, from the customer's words to a checked answer |
-//! | 4 | [`desk`] | the people's side: knowledge, suggestions |
+//! | 4 | [`desk`] | the people's side: who owns a conversation, teams, webhooks, knowledge, suggestions |
 //! | 4 | [`library`] | files that clients upload, and vector stores |
 //! | 3 | [`kb`] | a knowledge pack: read, chunk, index, search, watch |
 //! | 3 | [`store`] | conversations and their outcomes, in SQL |

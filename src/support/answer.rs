@@ -324,6 +324,17 @@ mod tests {
     }
 
     #[test]
+    fn the_model_gets_only_passages_that_fit_nearly_as_well_as_the_best() {
+        let articles = vec![candidate("best", 0.8, &[]), candidate("near", 0.6, &[]), candidate("far", 0.5, &[])];
+        let findings = Findings { questions: vec![], articles, places: vec![] };
+        let Mode::Grounded { candidates, .. } = choose(&Query::default(), &findings, &Lexicon::default(), true) else {
+            panic!("not written by the model");
+        };
+        let given: Vec<&str> = candidates.iter().map(|c| c.chunk.id.as_str()).collect();
+        assert_eq!(given, ["best", "near"]);
+    }
+
+    #[test]
     fn a_long_passage_is_cut_to_the_blocks_that_answer() {
         let mut chunk = (*faq("x", "en", &["x"], "")).clone();
         chunk.text = format!(
