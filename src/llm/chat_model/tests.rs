@@ -262,7 +262,8 @@ async fn running_streams_do_not_stutter_while_a_long_prompt_is_read() {
         at(0.99),
         at(1.0)
     );
-    assert!(gaps_ms.len() > 100 && at(0.99) < 250.0);
+    // As many as four streams have in two seconds; a faster reading leaves fewer.
+    assert!(gaps_ms.len() > 60 && at(0.99) < 250.0);
 }
 
 /// Requests whose answers repeat what the prompt says, each with its own way of drawing.
