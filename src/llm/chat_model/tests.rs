@@ -238,32 +238,38 @@ async fn running_streams_do_not_stutter_while_a_long_prompt_is_read() {
         is_started.await.unwrap();
         arrivals.push(stream);
     }
-    let mut prompt = model.tokenize(&instruction(3300)).unwrap();
-    prompt.truncate(3000);
-    assert_eq!(prompt.len(), 3000);
-    let begun = Instant::now();
-    let request = GenerateRequest { prompt, sampling: greedy(), max_tokens: 1, ..Default::default() };
-    let (_, _, usage) = model.generate(request).unwrap().finish().await.unwrap();
-    let ended = Instant::now();
+    // Two prompts, one after the other: enough gaps to speak of one in a hundred.
+    let mut spans = Vec::new();
+    for skipped in [0, 37] {
+        // Nothing of the second is in the cache: it begins elsewhere.
+        let mut prompt = model.tokenize(&instruction(3400)).unwrap().split_off(skipped);
+        prompt.truncate(3000);
+        assert_eq!(prompt.len(), 3000);
+        let begun = Instant::now();
+        let request = GenerateRequest { prompt, sampling: greedy(), max_tokens: 1, ..Default::default() };
+        let (_, _, usage) = model.generate(request).unwrap().finish().await.unwrap();
+        assert_eq!(usage.cached_tokens, 0);
+        spans.push((begun, Instant::now()));
+    }
     let mut gaps_ms: Vec<f64> = Vec::new();
     enough.store(true, Ordering::Relaxed);
     for stream in arrivals {
         let times = stream.await.unwrap();
-        let during = times.windows(2).filter(|pair| pair[1] > begun && pair[0] < ended);
+        let during =
+            times.windows(2).filter(|pair| spans.iter().any(|(begun, ended)| pair[1] > *begun && pair[0] < *ended));
         gaps_ms.extend(during.map(|pair| (pair[1] - pair[0]).as_secs_f64() * 1000.0));
     }
     gaps_ms.sort_by(f64::total_cmp);
     let at = |share: f64| gaps_ms[((gaps_ms.len() - 1) as f64 * share) as usize];
     println!(
         "3000 tokens read in {:?}; {} gaps: median {:.0} ms, 99 % {:.0} ms, longest {:.0} ms",
-        usage.first_token_time,
+        spans.iter().map(|(begun, ended)| *ended - *begun).collect::<Vec<_>>(),
         gaps_ms.len(),
         at(0.5),
         at(0.99),
         at(1.0)
     );
-    // As many as four streams have in two seconds; a faster reading leaves fewer.
-    assert!(gaps_ms.len() > 60 && at(0.99) < 250.0);
+    assert!(gaps_ms.len() > 100 && at(0.99) < 250.0);
 }
 
 /// Requests whose answers repeat what the prompt says, each with its own way of drawing.

@@ -176,8 +176,7 @@ fn with_half_a_tensor_larger(path: &Path, tensor: &str, folder: &Path) -> PathBu
 /// digit then flips roundings, which flip others in later layers, so that two such runs differ like a run and its exact
 /// twin: llama.cpp's packed run and its own F32 run on the same weights differ at 3.45 % of these positions, and its packed
 /// runs with and without its repacked weights at as many (`scripts/peers/agreement.py`). Both of our backends must be as
-/// close to the packed run as that, but for two standard errors of the difference of two such shares, and exact products
-/// must equal the exact run.
+/// close to the packed run as that, and exact products must equal the exact run.
 #[test]
 fn the_starter_model_predicts_english_as_llama_cpp_does() {
     let golden = golden_json("english.json");
@@ -186,11 +185,10 @@ fn the_starter_model_predicts_english_as_llama_cpp_does() {
     };
     let agreement = |a: &[usize], b: &[usize]| a.iter().zip(b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
     let itself = agreement(&top("as_packed"), &top("widened"));
-    let chance = 2.0 * (2.0 * itself * (1.0 - itself) / 2000.0).sqrt();
     let mut ours = Vec::new();
     for (backend, runs) in [
-        ("native", &[("as_packed", itself - chance)][..]),
-        ("dense", &[("as_packed", itself - chance), ("widened", 0.99)]),
+        ("native", &[("as_packed", itself - 0.005)][..]),
+        ("dense", &[("as_packed", itself - 0.005), ("widened", 0.99)]),
     ] {
         let (best_tokens, perplexity) = teacher_forced(&mut Decoder::load(&starter(), &settings(backend)).unwrap());
         assert_eq!(best_tokens.len(), 2000);
