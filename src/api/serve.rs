@@ -117,9 +117,8 @@ async fn load(
     let support = {
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
         let settings = settings.clone();
-        let make = move || {
-            Support::new(&settings, chat, &chat_languages, embedder, knowledge, &settings.store.state_dir)
-        };
+        let make =
+            move || Support::new(&settings, chat, &chat_languages, embedder, knowledge, &settings.store.state_dir);
         on_a_thread("support", make).await??
     };
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {

@@ -46,7 +46,9 @@ pub fn list(folders: &[PathBuf]) {
     let mut found = Vec::new();
     folders.iter().for_each(|folder| gather(folder, folder, DEEPEST, &mut found));
     found.sort();
-    println!("\nAdapters (LoRA, GGUF) in the models folders; an operator takes one with `adapter = FILE` in operator.toml:");
+    println!(
+        "\nAdapters (LoRA, GGUF) in the models folders; an operator takes one with `adapter = FILE` in operator.toml:"
+    );
     match found.is_empty() {
         true => println!("  none"),
         false => found.iter().for_each(|(name, text)| println!("  {name:<38} {text}")),
@@ -60,7 +62,8 @@ fn gather(root: &Path, folder: &Path, deeper: usize, found: &mut Vec<(String, St
             gather(root, &path, deeper - 1, found);
         } else if path.extension().is_some_and(|end| end == "gguf") && is_adapter(&path) {
             let name = path.strip_prefix(root).unwrap_or(&path).display().to_string();
-            let text = AdapterFile::open(&path).map_or_else(|error| format!("cannot be used: {error}"), |f| content(&f));
+            let text =
+                AdapterFile::open(&path).map_or_else(|error| format!("cannot be used: {error}"), |f| content(&f));
             found.push((name, text));
         }
     }

@@ -180,12 +180,7 @@ pub trait Backend: Send + Sync + 'static {
     /// The head of a model that shares its embedding table.
     fn tied_head(&self, table: &Self::Table) -> Result<Self::Linear, ComputeError>;
     /// Takes over an adapter's pair: `a` is `[rank][inputs]`, `b` is `[outputs][rank]`.
-    fn low_rank(
-        &self,
-        a: &PackedMatrix<'_>,
-        b: &PackedMatrix<'_>,
-        scale: f32,
-    ) -> Result<Self::LowRank, ComputeError>;
+    fn low_rank(&self, a: &PackedMatrix<'_>, b: &PackedMatrix<'_>, scale: f32) -> Result<Self::LowRank, ComputeError>;
     /// Bytes that it takes.
     fn low_rank_bytes(&self, product: &Self::LowRank) -> usize;
     /// Allocates a KV pool. Memory may be taken only as blocks are first written.
@@ -235,12 +230,8 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Self::Rows, ComputeError>;
     /// The MLP of `x`, joined to `x`, with what is beside its gate, up and down matrices (nothing, for a mixture of
     /// experts).
-    fn mlp(
-        &self,
-        x: Self::Rows,
-        mlp: &Mlp<Self>,
-        beside: [&[Beside<'_, Self>]; 3],
-    ) -> Result<Self::Rows, ComputeError>;
+    fn mlp(&self, x: Self::Rows, mlp: &Mlp<Self>, beside: [&[Beside<'_, Self>]; 3])
+    -> Result<Self::Rows, ComputeError>;
     /// Final norm and head over the chosen rows: their logits, row after row. Rows of `beside` count the chosen ones.
     fn head(
         &self,

@@ -118,7 +118,8 @@ mod tests {
         let mut rng = StdRng::seed_from_u64(3);
         let (rows, inputs, rank, outputs) = (7, 50, 5, 70);
         let mut random = |len: usize| -> Vec<f32> { (0..len).map(|_| rng.random_range(-1.0..1.0)).collect() };
-        let (a, b, x, y) = (random(rank * inputs), random(outputs * rank), random(rows * inputs), random(rows * outputs));
+        let (a, b, x, y) =
+            (random(rank * inputs), random(outputs * rank), random(rows * inputs), random(rows * outputs));
         let (a_bytes, b_bytes) = (bytes(&a), bytes(&b));
         let pair = [matrix("a", rank, inputs, &a_bytes), matrix("b", outputs, rank, &b_bytes)];
         let product = LowRank::new(&pair[0], &pair[1], 0.7).unwrap();
@@ -164,7 +165,9 @@ mod tests {
     fn matrices_that_are_no_pair_are_refused() {
         let numbers = bytes(&[0.0; 12]);
         let refused = |a: PackedMatrix<'_>, b: PackedMatrix<'_>| LowRank::new(&a, &b, 1.0).err().unwrap().to_string();
-        assert!(refused(matrix("a", 2, 6, &numbers), matrix("b", 4, 3, &numbers)).contains("rank 2, and `b` of rank 3"));
+        assert!(
+            refused(matrix("a", 2, 6, &numbers), matrix("b", 4, 3, &numbers)).contains("rank 2, and `b` of rank 3")
+        );
         assert!(refused(matrix("a", 2, 5, &numbers), matrix("b", 6, 2, &numbers)).contains("48 bytes do not make 2"));
         let product = LowRank::new(&matrix("a", 2, 6, &numbers), &matrix("b", 6, 2, &numbers), 1.0).unwrap();
         assert!(product.add(&[0.0; 5], &mut [0.0; 6]).is_err());

@@ -24,12 +24,7 @@ pub(crate) struct BlockKey {
 /// computes them: a model with an adapter gives the same tokens other keys and values.
 ///
 /// A block is shared by all only if it lies wholly within the scope's first `shared_tokens`; all others carry the salt.
-pub(crate) fn block_keys(
-    tokens: &[u32],
-    root: BlockName,
-    scope: &CacheScope,
-    already: &[BlockKey],
-) -> Vec<BlockKey> {
+pub(crate) fn block_keys(tokens: &[u32], root: BlockName, scope: &CacheScope, already: &[BlockKey]) -> Vec<BlockKey> {
     let mut parent = already.last().map_or(root, |key| key.name);
     let first = already.len();
     tokens[first * BLOCK_TOKENS..]

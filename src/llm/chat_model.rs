@@ -15,11 +15,13 @@ use super::scheduler::StepLimits;
 use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
 use super::tools::ToolFormat;
 use super::{
-    AdaptedTokens, Adapter, ChatMessage, Constraint, EngineStats, GenerateRequest, Generation, Grammar, LlmError, PinReport, Prompt,
-    PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
+    AdaptedTokens, Adapter, ChatMessage, Constraint, EngineStats, GenerateRequest, Generation, Grammar, LlmError,
+    PinReport, Prompt, PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
 };
 use crate::config::EngineSettings;
-use crate::model::{self, AdapterFile, BLOCK_TOKENS, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, ReadAdapters, Source};
+use crate::model::{
+    self, AdapterFile, BLOCK_TOKENS, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, ReadAdapters, Source,
+};
 
 /// A chat model with its engine thread. Cheap to clone; the thread ends when the last clone is dropped and all running
 /// generations are done.

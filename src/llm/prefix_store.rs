@@ -62,7 +62,13 @@ pub(crate) struct PrefixWriter {
 }
 
 impl PrefixSlot {
-    pub fn new(state_dir: &Path, model_hash: &str, settings: &EngineSettings, name: &str, prefix: &AdaptedTokens) -> Self {
+    pub fn new(
+        state_dir: &Path,
+        model_hash: &str,
+        settings: &EngineSettings,
+        name: &str,
+        prefix: &AdaptedTokens,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(build_id(settings).as_bytes()).update(model_hash.as_bytes());
         hasher.update(&(BLOCK_TOKENS as u64).to_le_bytes());
@@ -318,7 +324,13 @@ mod tests {
     fn a_new_version_replaces_the_operators_older_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (slot(folder.path(), &[1]), slot(folder.path(), &[2]));
-        let other = PrefixSlot::new(folder.path(), "abcdef0123456789", &EngineSettings::default(), "igor/v1-b", &vec![1].into());
+        let other = PrefixSlot::new(
+            folder.path(),
+            "abcdef0123456789",
+            &EngineSettings::default(),
+            "igor/v1-b",
+            &vec![1].into(),
+        );
         save(&old);
         save(&other);
         save(&new);

@@ -8,9 +8,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::{AdaptedTokens, CacheScope};
 use super::block_pool::{BlockKey, BlockName, BlockPool, block_keys, blocks_for};
 use super::draft::Drafter;
+use super::{AdaptedTokens, CacheScope};
 use crate::model::{Adapter, BLOCK_TOKENS, BlockId};
 
 /// Names a sequence for as long as it lives; later arrivals have higher ones.

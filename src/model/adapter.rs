@@ -114,7 +114,9 @@ impl AdapterFile {
         }
         let method = gguf.need_text("adapter.type")?;
         if method != "lora" {
-            return Err(gguf.error(format!("adapters of the type `{}` are not supported; `lora` is", printable(method))));
+            return Err(
+                gguf.error(format!("adapters of the type `{}` are not supported; `lora` is", printable(method)))
+            );
         }
         if gguf.numbers("adapter.alora.invocation_tokens")?.is_some() {
             return Err(gguf.error("an adapter that waits for its own tokens (aLoRA) is not supported"));

@@ -80,12 +80,7 @@ impl CandleBackend {
         Ok(Tensor::from_vec(numbers, (rows, width), &self.device)?)
     }
 
-    fn gated(
-        &self,
-        x: &Tensor,
-        gated: &Gated<Self>,
-        beside: [&[Beside<'_, Self>]; 3],
-    ) -> Result<Tensor, ComputeError> {
+    fn gated(&self, x: &Tensor, gated: &Gated<Self>, beside: [&[Beside<'_, Self>]; 3]) -> Result<Tensor, ComputeError> {
         let gate = beside::added(x, beside[0], gated.gate.apply(x)?)?;
         let up = beside::added(x, beside[1], gated.up.apply(x)?)?;
         let inner = if self.on_cpu() {

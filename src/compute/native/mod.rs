@@ -240,9 +240,7 @@ impl NativeBackend {
         let Gated { gate, up, down, activation } = gated;
         let plain = gate.bias.is_none() && up.bias.is_none() && !is_adapted(&beside);
         let fused = match (&x.rounded, gate.packed(), up.packed(), down.packed()) {
-            (Some(rounded), Some(g), Some(u), Some(d)) if plain => {
-                Some((rounded, g, u, d))
-            }
+            (Some(rounded), Some(g), Some(u), Some(d)) if plain => Some((rounded, g, u, d)),
             _ => None,
         };
         let Some((rounded, gate, up, packed_down)) = fused else {

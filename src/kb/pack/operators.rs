@@ -8,8 +8,8 @@ use serde::Deserialize;
 use super::company::{line_of, line_of_key};
 use super::files::{Files, line_at};
 use super::{
-    Company, HandoffRules, Instruction, InstructionSection, Operator, OperatorAdapter, OperatorSampling, Pack, SampleAnswer,
-    lines,
+    Company, HandoffRules, Instruction, InstructionSection, Operator, OperatorAdapter, OperatorSampling, Pack,
+    SampleAnswer, lines,
 };
 use crate::kb::detect_lang;
 use crate::kb::markdown::fences;
@@ -374,7 +374,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let own = folder.path().join("operators/igor");
         std::fs::create_dir_all(&own).unwrap();
-        std::fs::write(folder.path().join("company.toml"), "name = \"x\"\nlanguages = [\"en\"]\n[about]\nen = \"x\"\n").unwrap();
+        std::fs::write(folder.path().join("company.toml"), "name = \"x\"\nlanguages = [\"en\"]\n[about]\nen = \"x\"\n")
+            .unwrap();
         std::fs::write(own.join("operator.toml"), format!("role = \"first line\"\ndefault = true\n{toml}")).unwrap();
         std::fs::write(own.join("v1.md"), "# Igor\nBe kind.\n").unwrap();
         std::fs::write(own.join("lora.gguf"), "GGUF").unwrap();
@@ -399,7 +400,10 @@ mod tests {
         for (toml, said) in [
             ("adapter = \"../x.gguf\"\n", "operator.toml:3: `adapter` is \"../x.gguf\""),
             ("adapter = \"/etc/x.gguf\"\n", "not from the root"),
-            ("adapter = \"x.gguf\"\nadapter_scale = 9.0\n", "operator.toml:4: `adapter_scale` is 9; it must be between 0 and 4"),
+            (
+                "adapter = \"x.gguf\"\nadapter_scale = 9.0\n",
+                "operator.toml:4: `adapter_scale` is 9; it must be between 0 and 4",
+            ),
             ("adapter_scale = 1.0\n", "operator.toml:3: there is an `adapter_scale`, and no `adapter`"),
         ] {
             let (adapter, faults) = read_toml(toml);

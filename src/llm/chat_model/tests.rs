@@ -341,7 +341,10 @@ async fn requests_with_different_adapters_share_no_cached_block_and_answer_as_if
         said(&fresh, 0, Some(&second)),
         said(&fresh, 0, Some(&first))
     );
-    assert_eq!([&together.0.0, &together.1.0, &together.2.0, &together.3.0], [&alone[0], &alone[1], &alone[2], &alone[1]]);
+    assert_eq!(
+        [&together.0.0, &together.1.0, &together.2.0, &together.3.0],
+        [&alone[0], &alone[1], &alone[2], &alone[1]]
+    );
 }
 
 #[tokio::test]

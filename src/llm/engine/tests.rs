@@ -326,7 +326,8 @@ async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
 
     let folder = tempfile::tempdir().unwrap();
     let settings = crate::config::EngineSettings::default();
-    let slot = super::super::prefix_store::PrefixSlot::new(folder.path(), "hash", &settings, "igor", &core.clone().into());
+    let slot =
+        super::super::prefix_store::PrefixSlot::new(folder.path(), "hash", &settings, "igor", &core.clone().into());
     let mut writer = slot.create(5, 128).unwrap();
     saved.iter().for_each(|block| writer.push(block).unwrap());
     writer.commit().unwrap();
@@ -348,7 +349,8 @@ async fn pinning_again_under_a_name_lets_the_older_prefix_go() {
         assert_eq!(rig.handle.stats().kv_blocks_pinned, blocks);
     }
     let too_long = prompt(26 * BLOCK_TOKENS, 3);
-    let error = rig.handle.ask(|reply| Command::Pin { name: "max".into(), prefix: too_long.into(), reply }).await.unwrap_err();
+    let error =
+        rig.handle.ask(|reply| Command::Pin { name: "max".into(), prefix: too_long.into(), reply }).await.unwrap_err();
     assert!(error.to_string().contains("6 of 32 are pinned already"), "{error}");
 }
 

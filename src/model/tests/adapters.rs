@@ -54,7 +54,10 @@ fn another_scale_alpha_or_number_of_an_adapter_is_noticed() {
         assert!(error > RELATIVE_ERROR, "{name}: the scale changed, and the error is only {error}");
         let pairs: Vec<String> = {
             let file = Gguf::open(&adapter_of(name)).unwrap();
-            file.tensor_names().filter(|name| name.starts_with("blk.1.") || name.starts_with("output")).map(str::to_string).collect()
+            file.tensor_names()
+                .filter(|name| name.starts_with("blk.1.") || name.starts_with("output"))
+                .map(str::to_string)
+                .collect()
         };
         for tensor in pairs {
             let path = with_half_a_tensor_larger(&adapter_of(name), &tensor, folder.path());
@@ -107,8 +110,13 @@ fn a_sequence_gives_the_same_bits_alone_and_beside_others_with_other_adapters() 
     let folder = tempfile::tempdir().unwrap();
     // The starter: packed weights, rounded activations, fused gates.
     let (first, second) = (folder.path().join("first.gguf"), folder.path().join("second.gguf"));
-    let attention = [("blk.0.attn_q.weight", 576, 576), ("blk.3.attn_v.weight", 192, 576), ("blk.5.attn_output.weight", 576, 576)];
-    let gated = [("blk.0.ffn_gate.weight", 1536, 576), ("blk.2.ffn_up.weight", 1536, 576), ("blk.9.ffn_down.weight", 576, 1536)];
+    let attention =
+        [("blk.0.attn_q.weight", 576, 576), ("blk.3.attn_v.weight", 192, 576), ("blk.5.attn_output.weight", 576, 576)];
+    let gated = [
+        ("blk.0.ffn_gate.weight", 1536, 576),
+        ("blk.2.ffn_up.weight", 1536, 576),
+        ("blk.9.ffn_down.weight", 576, 1536),
+    ];
     write_adapter(&first, LORA, 8, &[&attention[..], &gated[..]].concat(), 1);
     write_adapter(&second, LORA, 3, &gated, 2);
     mixed_batches_equal(&starter(), &[&first, &second]);
@@ -131,7 +139,8 @@ fn mixed_batches_equal(model: &Path, adapters: &[&Path; 2]) {
         // The same tokens as the first's: only the adapter tells them apart.
         (tokens(1, 70), None),
     ];
-    let all = |tokens, start, blocks, adapter| StepSequence { tokens, start, blocks, logits: WantLogits::Last, adapter };
+    let all =
+        |tokens, start, blocks, adapter| StepSequence { tokens, start, blocks, logits: WantLogits::Last, adapter };
     let alone: Vec<Vec<f32>> = sequences
         .iter()
         .map(|(tokens, adapter)| decoder.step(&[all(tokens, 0, &[30, 31, 32], *adapter)]).unwrap().remove(0))
