@@ -18,13 +18,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::TruncationDirection;
 
+mod charsmap;
 mod encoder;
 mod folder;
 mod gguf;
 mod pooling;
 mod rerank;
+mod vocabulary;
 mod weights;
 
 pub use rerank::Reranker;
@@ -33,6 +35,7 @@ use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
 use encoder::{Encoder, Input};
 use folder::{EncoderConfig, FolderConfig, Shorter, fault};
+use vocabulary::Words;
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
@@ -66,7 +69,7 @@ struct Inner {
     hash: String,
     languages: Vec<String>,
     config: FolderConfig,
-    tokenizer: Tokenizer,
+    words: Words,
     encoder: Encoder,
     pad: u32,
     shorter: Shorter,
@@ -86,38 +89,37 @@ impl Embedder {
             return Self::load_gguf(precision, id, dir, languages);
         }
         let config = FolderConfig::read(id, dir)?;
-        let (tokenizer, tokenizer_bytes) = load_tokenizer(dir, &config.encoder)?;
+        let (words, tokenizer_bytes) = load_words(dir, &config.encoder)?;
         let (weights_path, weights) = read_weights(dir)?;
         let encoder = weights::load(&weights_path, &weights, &config.encoder, precision)?;
 
         let mut hasher = blake3::Hasher::new();
         hasher.update(&weights).update(&tokenizer_bytes).update(format!("{config:?}").as_bytes());
         let shorter = Shorter::read(dir)?;
-        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, shorter))
+        Ok(Self::of((id, languages), hasher, config, words, encoder, shorter))
     }
 
     /// Loads a GGUF file.
     fn load_gguf(precision: Precision, id: &str, path: &Path, languages: &[String]) -> Result<Self, EmbedError> {
-        let (file, config, tokenizer_bytes) = gguf::read(id, path)?;
-        let tokenizer = tokenizer_of(path, &tokenizer_bytes, &config.encoder)?;
+        let (file, config, words) = gguf::read(id, path)?;
         let encoder = weights::load_gguf(path, &file, &config.encoder, precision)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(file.content_hash().as_bytes()).update(format!("{config:?}").as_bytes());
-        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, Shorter::Never))
+        Ok(Self::of((id, languages), hasher, config, words, encoder, Shorter::Never))
     }
 
     fn of(
         (id, languages): (&str, &[String]),
         hasher: blake3::Hasher,
         config: FolderConfig,
-        tokenizer: Tokenizer,
+        words: Words,
         encoder: Encoder,
         shorter: Shorter,
     ) -> Self {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad, shorter }) }
+        Self { inner: Arc::new(Inner { id, hash, languages, config, words, encoder, pad, shorter }) }
     }
 
     /// The name it was loaded under.
@@ -229,15 +231,13 @@ impl Inner {
         if self.config.lowercase {
             text = text.to_lowercase();
         }
-        let failed = |e: tokenizers::Error| EmbedError::Compute(format!("tokenizer: {e}"));
-        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
-        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
-        let room = self.config.max_tokens.saturating_sub(special).max(1);
+        let mut encoding = self.words.encode(&text)?;
+        let room = self.config.max_tokens.saturating_sub(self.words.added(false)).max(1);
         let cut = encoding.len() > room;
         if cut {
             encoding.truncate(room, 0, TruncationDirection::Right);
         }
-        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(failed)?;
+        let encoding = self.words.complete(encoding, None)?;
         let mut ids = encoding.get_ids().to_vec();
         // A tokenizer without special tokens gives nothing for an empty text; the encoder wants one token.
         if ids.is_empty() {
@@ -256,24 +256,11 @@ impl Inner {
     }
 }
 
-/// `tokenizer.json`, without the padding and truncation of its training, and its bytes.
-fn load_tokenizer(dir: &Path, config: &EncoderConfig) -> Result<(Tokenizer, Vec<u8>), EmbedError> {
+/// `tokenizer.json`, and its bytes.
+fn load_words(dir: &Path, config: &EncoderConfig) -> Result<(Words, Vec<u8>), EmbedError> {
     let path = dir.join("tokenizer.json");
     let bytes = read(&path)?;
-    Ok((tokenizer_of(&path, &bytes, config)?, bytes))
-}
-
-/// A tokenizer that follows each batch, from what stands in the file at `path`.
-fn tokenizer_of(path: &Path, bytes: &[u8], config: &EncoderConfig) -> Result<Tokenizer, EmbedError> {
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| fault(path, &format!("is not a tokenizer: {e}")))?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|e| fault(path, &e.to_string()))?;
-    let words = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-    if words == 0 || words > config.vocab_size {
-        let reason = format!("knows {words} tokens, the model {}: they do not belong together", config.vocab_size);
-        return Err(fault(path, &reason));
-    }
-    Ok(tokenizer)
+    Ok((Words::from_json(&path, &bytes, config.vocab_size)?, bytes))
 }
 
 /// `model.safetensors`: its path and bytes.

@@ -72,6 +72,20 @@ pub(super) fn load_gguf(
     Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available() }.encoder(config)
 }
 
+/// The same with the head of a reranker.
+///
+/// # Errors
+/// As [`load_with_head`].
+pub(super) fn load_gguf_with_head(
+    path: &Path,
+    gguf: &Gguf,
+    config: &EncoderConfig,
+    precision: Precision,
+) -> Result<(Encoder, Head), EmbedError> {
+    let weights = Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available() };
+    Ok((weights.encoder(config)?, weights.head(config)?))
+}
+
 /// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).
 pub(super) struct Head {
     /// `[hidden][hidden]`
@@ -174,16 +188,23 @@ impl Weights<'_> {
 
     fn head(&self, config: &EncoderConfig) -> Result<Head, EmbedError> {
         let hidden = config.hidden_size;
-        let Tensors::Safetensors(file, prefix) = self.tensors else {
-            return Err(fault(self.path, "rerankers are read as folders of safetensors"));
-        };
-        let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
-        let own = |name: &str| bare.tensors.shape(name).is_some();
-        let pooler = format!("{prefix}pooler.dense");
-        // BERT, then RoBERTa.
-        let (dense, score) = match own("classifier.out_proj.weight") {
-            true => ("classifier.dense".to_string(), "classifier.out_proj"),
-            false => (pooler, "classifier"),
+        // The names of BERT, or of RoBERTa; llama.cpp has one for both.
+        let (bare, dense, score) = match self.tensors {
+            Tensors::Gguf(_) => {
+                if self.tensors.shape("cls.weight").is_none() && self.tensors.shape("cls.output.weight").is_some() {
+                    let reason = "the head's dense layer (`cls.weight`) is missing: llama.cpp's converter leaves it out for some \
+                                  models, and scores would not be the model's own; use the folder of safetensors";
+                    return Err(fault(self.path, reason));
+                }
+                (Weights { ..*self }, "cls".to_string(), "cls.output")
+            }
+            Tensors::Safetensors(file, prefix) => {
+                let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
+                match bare.tensors.shape("classifier.out_proj.weight").is_some() {
+                    true => (bare, "classifier.dense".to_string(), "classifier.out_proj"),
+                    false => (bare, format!("{prefix}pooler.dense"), "classifier"),
+                }
+            }
         };
         if let Some(shape) = bare.tensors.shape(&format!("{score}.weight"))
             && shape.first() != Some(&1)

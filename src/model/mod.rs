@@ -33,7 +33,7 @@ mod spec;
 mod tokenizer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use decoder::Decoder;
 pub use gguf::Gguf;
