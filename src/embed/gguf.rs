@@ -1,5 +1,5 @@
 //! Embedding models in a GGUF file, as llama.cpp has them: BERT with WordPiece, XLM-RoBERTa with a unigram vocabulary (it
-//! calls both `bert`), weights in any format.
+//! calls both `bert`), nomic; weights in any format.
 //!
 //! Such a file says less than a folder of sentence-transformers: how to pool, but no prefixes. llama.cpp normalises all
 //! vectors, and so it is here.
@@ -9,6 +9,7 @@ use std::path::Path;
 use super::EmbedError;
 use super::folder::{EncoderConfig, FolderConfig};
 use super::pooling::Pooling;
+use super::rotary;
 use super::vocabulary::Words;
 use crate::model::{Gguf, ModelError};
 
@@ -30,12 +31,13 @@ const RANK: usize = 4;
 /// Names what is missing, or what kind of model this is instead.
 pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Words), EmbedError> {
     let (gguf, encoder) = open(path)?;
-    let pooling = match gguf.count("bert.pooling_type")? {
+    let key = format!("{}.pooling_type", gguf.need_text("general.architecture")?);
+    let pooling = match gguf.count(&key)? {
         None | Some(1) => Pooling::Mean,
         Some(2) => Pooling::Cls,
         Some(3) => Pooling::LastToken,
         Some(RANK) => return Err(gguf.error("it is a reranker: name it in `models.rerank`").into()),
-        Some(other) => return Err(gguf.error(format!("`bert.pooling_type` is {other}, which is not known")).into()),
+        Some(other) => return Err(gguf.error(format!("`{key}` is {other}, which is not known")).into()),
     };
     let max_tokens = encoder.max_tokens();
     let config = FolderConfig::of_file(id, encoder, pooling, max_tokens);
@@ -59,15 +61,23 @@ pub(super) fn read_reranker(path: &Path) -> Result<(Gguf, EncoderConfig, Words),
 /// Opens a file and reads its encoder's shape.
 fn open(path: &Path) -> Result<(Gguf, EncoderConfig), EmbedError> {
     let gguf = Gguf::open(path)?;
-    let architecture = gguf.need_text("general.architecture")?;
-    if architecture != "bert" {
-        let reason = format!(
-            "it is a `{architecture}` model; of GGUF files, embedding models of the `bert` architecture are read (others as \
-             folders of safetensors: docs/embedders.md)"
-        );
-        return Err(gguf.error(reason).into());
-    }
-    let encoder = EncoderConfig {
+    let encoder = match gguf.need_text("general.architecture")? {
+        "bert" => bert(&gguf)?,
+        "nomic-bert" => rotary::nomic_file(&gguf)?,
+        other => {
+            let reason = format!(
+                "it is a `{other}` model; of GGUF files, embedding models of the `bert` and `nomic-bert` architectures are \
+                 read (others as folders of safetensors: docs/embedders.md)"
+            );
+            return Err(gguf.error(reason).into());
+        }
+    };
+    encoder.check().map_err(|reason| gguf.error(reason))?;
+    Ok((gguf, encoder))
+}
+
+fn bert(gguf: &Gguf) -> Result<EncoderConfig, ModelError> {
+    Ok(EncoderConfig {
         // XLM-RoBERTa's positions begin at 0 there: the converter leaves out those before.
         model_type: "bert".into(),
         vocab_size: gguf.need_texts("tokenizer.ggml.tokens")?.len(),
@@ -80,14 +90,13 @@ fn open(path: &Path) -> Result<(Gguf, EncoderConfig), EmbedError> {
         layer_norm_eps: gguf.number("bert.attention.layer_norm_epsilon")?.unwrap_or(1e-12),
         pad_token_id: gguf.count("tokenizer.ggml.padding_token_id")?.map(|id| id as u32),
         position_embedding_type: None,
-    };
-    encoder.check().map_err(|reason| gguf.error(reason))?;
-    Ok((gguf, encoder))
+        rotary: None,
+    })
 }
 
-/// What llama.cpp calls a tensor of BERT; its numbers are the same.
+/// What llama.cpp calls a tensor of BERT or nomic; its numbers are the same.
 pub(super) fn tensor_name(name: &str) -> String {
-    const NAMES: [(&str, &str); 13] = [
+    const NAMES: [(&str, &str); 22] = [
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.position_embeddings", "position_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
@@ -101,6 +110,15 @@ pub(super) fn tensor_name(name: &str) -> String {
         ("intermediate.dense", "ffn_up"),
         ("output.dense", "ffn_down"),
         ("output.LayerNorm", "layer_output_norm"),
+        ("emb_ln", "token_embd_norm"),
+        ("encoder.layers.", "blk."),
+        ("attn.Wqkv", "attn_qkv"),
+        ("attn.out_proj", "attn_output"),
+        ("norm1", "attn_output_norm"),
+        ("norm2", "layer_output_norm"),
+        ("mlp.fc11", "ffn_up"),
+        ("mlp.fc12", "ffn_gate"),
+        ("mlp.fc2", "ffn_down"),
     ];
     NAMES.iter().fold(name.to_string(), |name, (theirs, llama)| name.replace(theirs, llama))
 }

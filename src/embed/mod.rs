@@ -26,6 +26,7 @@ mod folder;
 mod gguf;
 mod pooling;
 mod rerank;
+mod rotary;
 mod vocabulary;
 mod weights;
 

@@ -22,6 +22,7 @@ const WITHIN: &str = "##";
 const UNKNOWN: f32 = 2.0;
 const CONTROL: f32 = 3.0;
 const USER_DEFINED: f32 = 4.0;
+const UNUSED: f32 = 5.0;
 
 /// Turns texts into tokens, and adds what stands around them.
 pub(super) struct Words {
@@ -190,12 +191,14 @@ fn unigram(gguf: &Gguf) -> Result<(Tokenizer, Charsmap), EmbedError> {
     };
     let charsmap = Charsmap::read(&bytes)
         .map_err(|reason| gguf.error(format!("`tokenizer.ggml.precompiled_charsmap` {reason}")))?;
-    // No text may spell a control token: after normalisation it holds no space.
-    let spelled = tokens.iter().zip(&kinds).map(|(token, kind)| match *kind == CONTROL || *kind == UNKNOWN {
-        true => format!(" {token}"),
-        false => token.to_string(),
+    // No text may spell a control token: after normalisation it holds no space. Scores of such tokens mean nothing (those of
+    // unused ones are far below all others, and would make every unknown letter cost as much).
+    let all = tokens.iter().zip(&kinds).zip(&scores);
+    let vocabulary = all.map(|((token, kind), score)| match [CONTROL, UNKNOWN, UNUSED].contains(kind) {
+        true => (format!(" {token}"), 0.0),
+        false => (token.to_string(), *score as f64),
     });
-    let vocabulary = spelled.zip(&scores).map(|(token, score)| (token, *score as f64)).collect();
+    let vocabulary = vocabulary.collect();
     let (cls, sep) = (special(gguf, &tokens, ["cls", "bos"])?, special(gguf, &tokens, ["seperator", "eos"])?);
     let unknown = special(gguf, &tokens, ["unknown", "unknown"])?;
     let build = || -> tokenizers::Result<Tokenizer> {
