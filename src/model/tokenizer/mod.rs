@@ -258,9 +258,11 @@ impl<'a> Vocabulary<'a> {
                 )));
             }
         };
-        // Some files call the end of an answer plain text; then it would be shown, and customers could write it.
+        // Some files call the end of an answer plain text; then it would be shown, and customers could write it. Gemma 4's
+        // `</s>` is plain text indeed: a tag of HTML.
+        let tag = gguf.text("tokenizer.ggml.model")? == Some("gemma4");
         for (text, kind) in texts.iter().zip(&mut kinds) {
-            if END_SPELLINGS.contains(text) {
+            if END_SPELLINGS.contains(text) && !(tag && *text == "</s>" && *kind == Kind::Normal) {
                 *kind = Kind::Control;
             }
         }

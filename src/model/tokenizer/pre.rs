@@ -145,7 +145,7 @@ const KNOWN: [(&[&str], PreTokenizer); 28] = [
     (&["jais-2"], plain(&[JAIS2])),
     (&["exaone-moe"], plain(&[EXAONE_MOE])),
     (&["ufakzeka"], plain(&[NO_CONTRACTIONS])),
-    (&["spark2_5"], plain(&[UP_TO_THREE_DIGITS, KANJI_AND_KANA, SPARK])),
+    (&["spark2_5"], plain(&[UP_TO_THREE_DIGITS, KANJI_AND_KANA, SPARK, DIGIT])),
     (&["chameleon"], PreTokenizer { adds_bos: true, ..plain(&CHAMELEON) }),
     (&["gemma4", "granite-embed-multi-311m"], PreTokenizer { adds_bos: true, byte_level: false, ..plain(&[LINES]) }),
     (&["sarvam-moe"], PreTokenizer { byte_level: false, ..plain(&[LINES]) }),
