@@ -107,26 +107,6 @@ pub fn named(message: &str) -> BTreeSet<&'static str> {
     found
 }
 
-/// Families that only say in which language an example is to be: what it is about is said by the other words. "nginx" or
-/// "terminal" may be the subject itself.
-const LANGUAGES: [&str; 10] = ["python", "javascript", "php", "ruby", "go", "java", "kotlin", "swift", "dart", "rust"];
-
-/// The message without the words that name a programming language; products and frameworks stay.
-pub fn without_languages(message: &str) -> String {
-    let names = |word: &str| {
-        FAMILIES.iter().any(|f| {
-            let plain = f.fences.contains(&word) || f.words.contains(&word) && text::is_cyrillic(word);
-            LANGUAGES.contains(&f.name) && plain && !f.words_in.contains(&word)
-        })
-    };
-    let kept = message.split_whitespace().filter(|token| {
-        let folded = text::fold(token);
-        let words = text::words(&folded);
-        words.is_empty() || !words.iter().all(|word| names(word))
-    });
-    kept.collect::<Vec<_>>().join(" ")
-}
-
 /// The family of a fence's language, where it is known.
 pub fn family_of(fence: &str) -> Option<&'static str> {
     let fence = fence.to_lowercase();
@@ -166,17 +146,6 @@ mod tests {
         assert!(named("хэш личности на ноде").contains("javascript"));
         assert!(named("identity hash in go").contains("go"));
         assert!(named("where do I go to change it").is_empty());
-    }
-
-    #[test]
-    fn a_language_is_no_subject_and_a_product_named_after_it_is() {
-        assert_eq!(without_languages("как завести лид на python?"), "как завести лид на");
-        assert_eq!(without_languages("install the PHP SDK, in JavaScript"), "install the SDK, in");
-        assert_eq!(
-            without_languages("Flask, b24phpsdk and node-red behind nginx"),
-            "Flask, b24phpsdk and node-red behind nginx"
-        );
-        assert_eq!(without_languages("where do I go"), "where do I go");
     }
 
     #[test]

@@ -70,11 +70,6 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     let code_in = fences::named(&words);
     // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
     intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
-    // The language chooses among a page's examples; looked for, it would bring up whatever page speaks of it most.
-    let subject = fences::without_languages(&words);
-    if intent.code && lexicon.has_fences(&code_in) && subject_words(&subject) >= 2 {
-        words = subject;
-    }
     let stems: Vec<String> = text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect();
     Query {
         terms: Terms::of(&words, &stems, lexicon),
