@@ -207,7 +207,7 @@ pub fn reads(embedder: &Embedder, words: &str) -> bool {
     embedder.languages().iter().any(|l| if russian { l == "ru" } else { l == "en" }) || embedder.languages().len() > 5
 }
 
-/// A short message of one alphabet's letters as the same keys give it on the other layout: "j,thfnjh" is "оператор".
+/// A short message of one alphabet's letters as the same keys give it on the other layout: "jgthfnjh" is "оператор".
 fn on_other_keys(message: &str) -> Option<String> {
     let has = |test: fn(char) -> bool| message.chars().any(test);
     match (has(|c| c.is_ascii_alphabetic()), has(|c| ('\u{400}'..'\u{500}').contains(&c))) {
@@ -326,7 +326,7 @@ mod tests {
 
     #[test]
     fn a_message_typed_on_the_other_layout_is_read_as_meant() {
-        assert_eq!(on_other_keys("j,thfnjh").as_deref(), Some("оператор"));
+        assert_eq!(on_other_keys("jgthfnjh").as_deref(), Some("оператор"));
         assert_eq!(on_other_keys("щзукфещк").as_deref(), Some("operator"));
         assert!(on_other_keys("Shopify не работает").is_none() && on_other_keys("12?").is_none());
     }
