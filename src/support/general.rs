@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use super::asked;
 use crate::kb::pack::{FaqEntry, Pack};
 
 /// Customers' honest messages to all kinds of companies, look-alikes of a wish for a person among them.
@@ -16,9 +17,14 @@ pub const CUSTOMER: &str = "customer";
 pub const PROSE: &str = "prose";
 /// A pack's own questions and sample answers' questions.
 pub const OWN: &str = "own";
+/// What a pack's pages say that it is asked, while its own questions are few: on its topic, but not written by customers.
+pub const PAGE: &str = "page";
 
 /// Most of a pack's questions that are learnt from: so many say what its customers ask, and more only take time.
 const MOST_OWN: usize = 4000;
+/// A pack's own examples that suffice to say what is on its topic. With fewer its pages speak too, in so many messages.
+const ENOUGH_OWN: usize = 200;
+const OF_PAGES: usize = 400;
 
 /// Most messages of one other judge's lesson that a judge sees: enough to know that they are not its own.
 const MOST_OF_ANOTHER: usize = 200;
@@ -108,6 +114,10 @@ fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Exampl
     }
     all.extend(questions.into_iter().map(|q| own(q, OWN)));
     all.extend(pack.operators.iter().flat_map(|o| &o.examples).map(|e| own(&e.question, "sample")));
+    if all.iter().filter(|e| on_topic(e)).count() < ENOUGH_OWN {
+        let asked = asked::of_pages(pack, OF_PAGES).into_iter();
+        all.extend(asked.map(|(text, page)| Example { family: number(page), ..own(&text, PAGE) }));
+    }
     all.extend(general());
     all.sort_by_key(|e| (*blake3::hash(e.text.as_bytes()).as_bytes(), e.label.clone()));
     all.dedup_by(|a, b| a.text == b.text);
@@ -177,7 +187,7 @@ pub fn served(label: &str) -> bool {
 
 /// True for a pack's own example of what the company is asked.
 pub fn on_topic(example: &Example) -> bool {
-    example.of_pack && matches!(example.label.as_str(), "ok" | "rude" | "sample" | OWN)
+    example.of_pack && matches!(example.label.as_str(), "ok" | "rude" | "sample" | OWN | PAGE)
 }
 
 #[cfg(test)]
