@@ -237,6 +237,9 @@ impl<B: Backend> Forward for Transformer<B> {
         let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
         let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head)?;
         finish(&mut logits, &spec.scales);
+        if let [_] = &wanted[..] {
+            return Ok(vec![logits]);
+        }
         let mut rest = logits.as_slice();
         Ok(wanted
             .into_iter()
