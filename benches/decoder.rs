@@ -136,7 +136,7 @@ fn predict(options: &Options, text: &str) -> Result<(), ModelError> {
     let (mut top, mut loss) = (Vec::new(), 0.0);
     for chunk in tokens.chunks(settings.step_tokens) {
         let start = top.len();
-        let step = StepSequence { tokens: chunk, start, blocks: &blocks, logits: WantLogits::All };
+        let step = StepSequence { tokens: chunk, start, blocks: &blocks, logits: WantLogits::All, adapter: None };
         for row in decoder.step(&[step])?[0].chunks(vocab) {
             let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
             top.push(best);
@@ -219,6 +219,7 @@ fn measure_after_prefix(options: &Options) -> Result<(), ModelError> {
                         start: prefix + read,
                         blocks,
                         logits,
+                        adapter: None,
                     });
                     decoder.step(&batch.collect::<Vec<_>>())?;
                     read = end;
@@ -246,7 +247,7 @@ fn read_prompt(
     let mut start = 0;
     for chunk in prompt.chunks(step_tokens) {
         let logits = if start + chunk.len() == tokens { last } else { WantLogits::No };
-        decoder.step(&[StepSequence { tokens: chunk, start, blocks: &table, logits }])?;
+        decoder.step(&[StepSequence { tokens: chunk, start, blocks: &table, logits, adapter: None }])?;
         start += chunk.len();
     }
     Ok(())
@@ -267,6 +268,7 @@ fn decode(decoder: &mut Decoder, streams: usize, options: &Options) -> Result<f6
                 start: options.context + step,
                 blocks,
                 logits: WantLogits::Last,
+                adapter: None,
             })
             .collect();
         decoder.step(&batch)?;

@@ -87,7 +87,8 @@ fn products(criterion: &mut Criterion) -> Result<(), ComputeError> {
             let mut residual = Some(rows_of(&backend, rows, OUTPUTS)?);
             measure(criterion, &format!("native/{format:?}, {rows} rows"), rows * INPUTS * OUTPUTS, peak, || {
                 let started = Instant::now();
-                residual = residual.take().and_then(|residual| backend.linear_add(&x, &linear, &plain, residual).ok());
+                residual =
+                    residual.take().and_then(|residual| backend.linear_add(&x, &linear, &[], &plain, residual).ok());
                 started.elapsed()
             });
         }

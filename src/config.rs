@@ -131,6 +131,22 @@ pub struct ModelSettings {
     pub embed_languages: Vec<String>,
 }
 
+impl ModelSettings {
+    /// Where models are looked for, in order.
+    pub fn folders(&self) -> Vec<PathBuf> {
+        vec![self.dir.clone(), models_cache()]
+    }
+}
+
+/// The user's own models folder: `$FIRSTLINE_MODELS`, else `firstline/models` in the user's cache.
+pub fn models_cache() -> PathBuf {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("FIRSTLINE_MODELS").unwrap_or_else(|| {
+        let home = || set("HOME").unwrap_or_default().join(".cache");
+        set("XDG_CACHE_HOME").unwrap_or_else(home).join("firstline").join("models")
+    })
+}
+
 /// The chat engine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -157,6 +173,8 @@ pub struct EngineSettings {
     pub packed_dir: Option<PathBuf>,
     /// Disk space for operators' computed instructions in the state directory, in MiB. 0: none are saved.
     pub prefix_mib: usize,
+    /// Memory that operators' adapters may take together, in MiB.
+    pub adapters_mib: usize,
     /// Most tokens computed in one step, decodes and prompt chunks together.
     pub step_tokens: usize,
     /// Most prompt tokens in one step while other sequences are decoding.
@@ -452,6 +470,7 @@ impl Default for EngineSettings {
             packed_mib: 32_768,
             packed_dir: None,
             prefix_mib: 4096,
+            adapters_mib: 1024,
             step_tokens: 512,
             prefill_chunk_tokens: 256,
             step_ms: 120,

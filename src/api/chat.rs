@@ -230,6 +230,7 @@ async fn raw(call: &Call<'_>, admission: Admission, request: ChatRequest) -> Res
         top_logprobs: request.logprobs,
         constraint,
         shown: if reading.calls || reading.thought.is_some() { loaded.chat.shown_marks() } else { Arc::default() },
+        adapter: None,
     };
     let answer = RawAnswer::start(&loaded.chat, generation, request.count, reading)?;
     Ok(Answer::raw(state.clone(), admission, arrived, answer))

@@ -85,6 +85,7 @@ async fn start(loaded: &Loaded, principal: &Principal, request: CompletionsReque
         top_logprobs: request.logprobs,
         constraint: None,
         shown: Arc::default(),
+        adapter: None,
     };
     Ok(RawAnswer::start(&loaded.chat, generation, request.count, Reading::default())?)
 }

@@ -115,10 +115,10 @@ async fn load(
     let (chat, embedder, knowledge, guard) = blocking?;
     let signer = Signer::open(&settings.store.state_dir)?;
     let support = {
-        let (support, core_share) = (settings.support.clone(), settings.knowledge.core_share);
         let (chat, embedder, knowledge) = (chat.clone(), embedder.clone(), knowledge.clone());
-        let state_dir = settings.store.state_dir.clone();
-        let make = move || Support::new(&support, core_share, chat, &chat_languages, embedder, knowledge, &state_dir);
+        let settings = settings.clone();
+        let make =
+            move || Support::new(&settings, chat, &chat_languages, embedder, knowledge, &settings.store.state_dir);
         on_a_thread("support", make).await??
     };
     for (operator, tokens, time) in support.warm_up(&settings.store.state_dir).await? {

@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::catalog::{self, Catalog, Kind};
 use super::{models, show};
 use crate::config::{ModelSettings, Settings};
+use crate::kb::Pack;
 use crate::model::parts;
 
 const INSTALL: &str = include_str!("../../packaging/install.sh");
@@ -56,6 +57,7 @@ pub fn run(settings: &Settings, args: &BundleArgs) -> anyhow::Result<ExitCode> {
     let chosen = add_models(&settings.models, &mut content)?;
     if !args.no_kb {
         add_pack(&settings.knowledge.dir, &mut content)?;
+        add_adapters(settings, &mut content)?;
     }
     content.add_text("firstline.toml", &settings_file(&chosen), false);
     let root = format!("firstline-{}", env!("CARGO_PKG_VERSION"));
@@ -129,7 +131,7 @@ fn add_models(settings: &ModelSettings, content: &mut Content) -> anyhow::Result
     let mut licences = String::from("# Licences of the models in this bundle\n\n");
     let mut add = |kind: Kind, set: &str, path: &Path| -> anyhow::Result<String> {
         if let Some(model) = catalog.find(set) {
-            let folder = model.locate(&catalog::model_dirs(settings)).context(model.how_to_get())?;
+            let folder = model.locate(&settings.folders()).context(model.how_to_get())?;
             let faults = models::faults(model, &folder);
             if faults.iter().any(|fault| fault.contains("SHA-256")) {
                 bail!("{}: {}", model.name, faults.join("; "));
@@ -167,6 +169,19 @@ fn add_pack(dir: &Path, content: &mut Content) -> anyhow::Result<()> {
         bail!("the knowledge pack {} is not there; name it with --kb, or add --no-kb", dir.display());
     }
     content.add_folder(dir, "kb")
+}
+
+/// Adds the operators' adapters that lie in a models folder and not in the pack.
+fn add_adapters(settings: &Settings, content: &mut Content) -> anyhow::Result<()> {
+    let pack = Pack::read(&settings.knowledge);
+    for operator in &pack.operators {
+        let Some(adapter) = &operator.adapter else { continue };
+        let path = pack.adapter_path(adapter, &settings.models.folders()).map_err(|e| anyhow::anyhow!(e))?;
+        if !content.entries.contains_key(&format!("kb/{}", adapter.file)) {
+            content.entries.insert(format!("models/{}", adapter.file), (Bytes::File(path), false));
+        }
+    }
+    Ok(())
 }
 
 /// `firstline.toml` of the bundle. `@PREFIX@` becomes where it is installed.

@@ -174,20 +174,6 @@ fn parse(text: &str) -> Result<Vec<Model>, String> {
     toml::from_str::<CatalogFile>(text).map(|file| file.model).map_err(|e| e.to_string())
 }
 
-/// The user's own models folder: `$FIRSTLINE_MODELS`, else `firstline/models` in the user's cache.
-pub fn cache_dir() -> PathBuf {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("FIRSTLINE_MODELS").unwrap_or_else(|| {
-        let home = || set("HOME").unwrap_or_default().join(".cache");
-        set("XDG_CACHE_HOME").unwrap_or_else(home).join("firstline").join("models")
-    })
-}
-
-/// Where models are looked for, in order.
-pub fn model_dirs(settings: &ModelSettings) -> Vec<PathBuf> {
-    vec![settings.dir.clone(), cache_dir()]
-}
-
 /// The chat and the embedding model of the settings, found on disk.
 ///
 /// # Errors
@@ -231,7 +217,7 @@ fn resolve_one(
             let why = model.why.clone().unwrap_or_default();
             return Err(CatalogError::NotSupported { name: name.into(), why });
         }
-        let folders = model_dirs(settings);
+        let folders = settings.folders();
         let folder = model.locate(&folders).ok_or_else(|| {
             let looked_in: Vec<_> = folders.iter().map(|folder| folder.join(name).display().to_string()).collect();
             CatalogError::Missing { name: name.into(), looked_in: looked_in.join(", "), how: model.how_to_get() }

@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use clap::Args;
 
 use super::catalog::{self, Catalog};
-use super::{memory, models, show};
+use super::{adapters, memory, models, show};
 use crate::api::ModelFile;
 use crate::compute::native::verify_packed_file;
 use crate::config::Settings;
@@ -64,6 +64,7 @@ pub fn run(settings: anyhow::Result<Settings>, args: &DoctorArgs) -> ExitCode {
             findings.push(model(settings, "embed model", catalog::resolve_embed(&settings.models), args.quick));
             findings.extend(packed_weights(settings, args.quick));
             findings.push(knowledge(settings));
+            findings.extend(operators_adapters(settings));
             findings.push(state_dir(&settings.store.state_dir));
             findings.push(disk(&settings.store.state_dir));
             findings.push(index(settings));
@@ -243,6 +244,17 @@ fn knowledge(settings: &Settings) -> Finding {
         (0, _) => warn("pack", format!("{text}\n{}", pack::list(&pack.faults))),
         _ => fail("pack", format!("{text}\n{}", pack::list(&pack.faults))),
     }
+}
+
+/// One finding for each operator that names a LoRA adapter.
+fn operators_adapters(settings: &Settings) -> Vec<Finding> {
+    let Ok(chat) = catalog::resolve_chat(&settings.models) else { return Vec::new() };
+    let told = adapters::of_operators(settings, &Pack::read(&settings.knowledge), &chat.path).into_iter();
+    let finding = |(operator, told)| match told {
+        Ok(text) => ok("adapter", format!("{operator}: {text}")),
+        Err(reason) => fail("adapter", format!("{operator}: {reason}")),
+    };
+    told.map(finding).collect()
 }
 
 fn state_dir(folder: &Path) -> Finding {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::{catalog, show};
+use super::{adapters, catalog, show};
 use crate::config::Settings;
 use crate::embed::Embedder;
 use crate::kb::{Knowledge, Pack, pack};
@@ -56,6 +56,15 @@ fn check(settings: &Settings) -> anyhow::Result<ExitCode> {
     );
     match catalog::resolve_chat(&settings.models) {
         Ok(model) => {
+            for (operator, told) in adapters::of_operators(settings, &pack, &model.path) {
+                match told {
+                    Ok(text) => println!("adapter of {operator}: {text}"),
+                    Err(reason) => {
+                        good = false;
+                        println!("error  operators/{operator}/operator.toml: {reason}");
+                    }
+                }
+            }
             let tokenizer = ChatTokenizer::from_gguf(&model.path)?;
             let context = context_tokens(settings, &model.path)?;
             let limit = (context as f32 * settings.knowledge.core_share) as usize;

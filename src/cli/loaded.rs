@@ -33,8 +33,7 @@ impl Loaded {
     pub fn support(&self, settings: &Settings, state: &Path, adjust: &dyn Fn(&mut Pack)) -> anyhow::Result<Support> {
         let knowledge = self.knowledge(settings, state, adjust)?;
         Ok(Support::new(
-            &settings.support,
-            settings.knowledge.core_share,
+            settings,
             self.chat.clone(),
             &self.chat_languages,
             self.readers.embedder.clone(),

@@ -82,10 +82,14 @@ pub fn print(settings: &Settings) -> anyhow::Result<()> {
     }
     super::block_on(read_a_prompt(&chat))?;
     ledger.part(&format!("a conversation of {TRIED_TOKENS} tokens, and room to work"))?;
-    let (room, languages) = (settings.knowledge.core_share, &models.chat.languages);
-    let _support =
-        Support::new(&settings.support, room, chat, languages, embedder, knowledge, &settings.store.state_dir)?;
+    let languages = &models.chat.languages;
+    let support = Support::new(settings, chat, languages, embedder, knowledge, &settings.store.state_dir)?;
     ledger.part("filters, router, operators")?;
+    if let bytes @ 1.. = support.load_adapters()? {
+        ledger.part("operators' adapters")?;
+        let (held, most) = (bytes as f64 / (1 << 20) as f64, show::mib(settings.engine.adapters_mib as u64));
+        println!("  their matrices: {held:.1} MiB of at most engine.adapters_mib = {most}");
+    }
     let Resident { own, mapped, peak } = ledger.last;
     println!("{:<44} {:>9.1} {:>9.1}", "together", own as f64 / 1024.0, mapped as f64 / 1024.0);
     println!("most at any time: {}", show::mib(peak.div_ceil(1024)));

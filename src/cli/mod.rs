@@ -14,6 +14,7 @@ use crate::config::Settings;
 use crate::kb::documents;
 use crate::telemetry::{self, LogFormat};
 
+mod adapters;
 mod ask;
 mod backup;
 mod bundle;

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use super::catalog::{self, Catalog, FileEntry, Kind, Model, Source};
 use super::hub::{Hub, HubError, Wanted};
-use super::show;
-use crate::config::Settings;
+use super::{adapters, show};
+use crate::config::{Settings, models_cache};
 
 #[derive(Debug, Args)]
 pub struct ModelsArgs {
@@ -21,7 +21,7 @@ pub struct ModelsArgs {
 
 #[derive(Debug, Subcommand)]
 enum ModelsCommand {
-    /// All models of the catalog: size, memory, languages, licence, whether they are here
+    /// All models of the catalog: size, memory, languages, licence, whether they are here; and adapters
     List,
     /// Fetch models from their hub; an interrupted download goes on
     #[command(after_help = "HF_ENDPOINT names another hub or mirror, HF_TOKEN a token for models that ask for one.")]
@@ -42,11 +42,14 @@ enum ModelsCommand {
 
 pub fn run(settings: &Settings, args: &ModelsArgs) -> anyhow::Result<ExitCode> {
     let catalog = Catalog::load(settings.models.catalog.as_deref())?;
-    let folders = catalog::model_dirs(&settings.models);
+    let folders = settings.models.folders();
     match &args.command {
-        ModelsCommand::List => list(&catalog, &folders),
+        ModelsCommand::List => {
+            list(&catalog, &folders);
+            adapters::list(&folders);
+        }
         ModelsCommand::Pull { names, to } => {
-            let to = to.clone().unwrap_or_else(catalog::cache_dir);
+            let to = to.clone().unwrap_or_else(models_cache);
             for name in names {
                 pull(named(&catalog, name)?, &to)?;
             }

@@ -94,6 +94,12 @@ pub struct Qkv<R> {
     pub v: R,
 }
 
+/// Rows of a step that an adapter changes, and what it adds to one matrix's product for them.
+pub struct Beside<'a, B: Backend + ?Sized> {
+    pub rows: Range<usize>,
+    pub product: &'a B::LowRank,
+}
+
 /// What a gate's numbers go through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -162,6 +168,8 @@ pub trait Backend: Send + Sync + 'static {
     type Table: Send + Sync;
     /// Keys and values.
     type Kv: Send + Sync;
+    /// What an adapter adds to a matrix: `scale * B(A x)`.
+    type LowRank: Send + Sync;
 
     /// Takes over a weight matrix.
     fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Self::Linear, ComputeError>;
@@ -171,6 +179,10 @@ pub trait Backend: Send + Sync + 'static {
     fn table(&self, weight: &PackedMatrix<'_>) -> Result<Self::Table, ComputeError>;
     /// The head of a model that shares its embedding table.
     fn tied_head(&self, table: &Self::Table) -> Result<Self::Linear, ComputeError>;
+    /// Takes over an adapter's pair: `a` is `[rank][inputs]`, `b` is `[outputs][rank]`.
+    fn low_rank(&self, a: &PackedMatrix<'_>, b: &PackedMatrix<'_>, scale: f32) -> Result<Self::LowRank, ComputeError>;
+    /// Bytes that it takes.
+    fn low_rank_bytes(&self, product: &Self::LowRank) -> usize;
     /// Allocates a KV pool. Memory may be taken only as blocks are first written.
     fn kv_pool(&self, shape: KvShape) -> Result<Self::Kv, ComputeError>;
 
@@ -179,12 +191,13 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Rows of the table, times `scale`. Tokens are within the table (the caller has checked).
     fn embed_rows(&self, table: &Self::Table, tokens: &[u32], scale: f32) -> Result<Self::Rows, ComputeError>;
-    /// Normalises once, then projects to queries, keys and values.
+    /// Normalises once, then projects to queries, keys and values, each with what is `beside` it.
     fn norm_qkv(
         &self,
         x: &Self::Rows,
         norm: &Self::Norm,
         linears: [&Self::Linear; 3],
+        beside: [&[Beside<'_, Self>]; 3],
     ) -> Result<Qkv<Self::Rows>, ComputeError>;
     /// Normalises each head of queries and keys where `qk_norm` is given, rotates both, writes keys and values to
     /// their places in the pool, and gives the rotated queries.
@@ -206,23 +219,27 @@ pub trait Backend: Send + Sync + 'static {
         attend: &Attend,
         plan: &Plan<'_>,
     ) -> Result<Self::Rows, ComputeError>;
-    /// `linear(x)`, joined to the residual.
+    /// `linear(x)`, with what is `beside` it, joined to the residual.
     fn linear_add(
         &self,
         x: &Self::Rows,
         linear: &Self::Linear,
+        beside: &[Beside<'_, Self>],
         join: &Join<Self>,
         residual: Self::Rows,
     ) -> Result<Self::Rows, ComputeError>;
-    /// The MLP of `x`, joined to `x`.
-    fn mlp(&self, x: Self::Rows, mlp: &Mlp<Self>) -> Result<Self::Rows, ComputeError>;
-    /// Final norm and head over the chosen rows: their logits, row after row.
+    /// The MLP of `x`, joined to `x`, with what is beside its gate, up and down matrices (nothing, for a mixture of
+    /// experts).
+    fn mlp(&self, x: Self::Rows, mlp: &Mlp<Self>, beside: [&[Beside<'_, Self>]; 3])
+    -> Result<Self::Rows, ComputeError>;
+    /// Final norm and head over the chosen rows: their logits, row after row. Rows of `beside` count the chosen ones.
     fn head(
         &self,
         x: &Self::Rows,
         rows: &[usize],
         norm: &Self::Norm,
         head: &Self::Linear,
+        beside: &[Beside<'_, Self>],
     ) -> Result<Vec<f32>, ComputeError>;
 
     /// The bytes of one block, all layers, keys and values. Only a pool of the same backend and shape reads them.

@@ -10,6 +10,7 @@
 //! - *packed matrix*: a weight as it lies in a model file ([`PackedMatrix`]): bytes in one of the [`Format`]s.
 //! - *span*: one sequence's share of a step ([`Span`]); the linear operations see all spans' rows as one matrix,
 //!   attention works span by span.
+//! - *beside*: what an adapter adds to a matrix's product for some of the rows ([`Beside`]); the matrix stays as it is.
 //! - *KV pool*: keys and values of all sequences, in blocks of [`BLOCK_TOKENS`] tokens. The caller says which block
 //!   holds which positions; the pool knows no sequences.
 //!
@@ -31,6 +32,7 @@ mod gate;
 mod halves;
 mod lanes;
 pub mod limits;
+mod low_rank;
 mod mapped;
 pub mod native;
 mod norm;
@@ -41,9 +43,10 @@ mod rope;
 mod weights;
 
 pub use backend::{
-    Activation, Attend, AttentionShape, Backend, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
+    Activation, Attend, AttentionShape, Backend, Beside, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
 };
 pub(crate) use halves::distance_of_units;
+pub use low_rank::LowRank;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;
 pub use rope::{Rope, RopeKind, RopeRows};

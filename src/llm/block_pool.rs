@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::CacheScope;
 use crate::model::{BLOCK_TOKENS, BlockId};
 
-/// Chained hash of a block's tokens, all tokens before them, and their salts.
+/// Chained hash of a block's tokens, all tokens before them, their salts, and the adapter.
 pub(crate) type BlockName = [u8; 32];
 
 /// A full block's name, with what it was made of, so that a lookup compares tokens and not only hashes.
@@ -20,11 +20,12 @@ pub(crate) struct BlockKey {
     pub tokens: Vec<u32>,
 }
 
-/// Names the full blocks of `tokens` from block `already` on; `parent` is the name of block `already - 1`.
+/// Names the full blocks of `tokens` from block `already` on. The first one's parent is `root`, which says what model
+/// computes them: a model with an adapter gives the same tokens other keys and values.
 ///
 /// A block is shared by all only if it lies wholly within the scope's first `shared_tokens`; all others carry the salt.
-pub(crate) fn block_keys(tokens: &[u32], scope: &CacheScope, already: &[BlockKey]) -> Vec<BlockKey> {
-    let mut parent = already.last().map_or([0; 32], |key| key.name);
+pub(crate) fn block_keys(tokens: &[u32], root: BlockName, scope: &CacheScope, already: &[BlockKey]) -> Vec<BlockKey> {
+    let mut parent = already.last().map_or(root, |key| key.name);
     let first = already.len();
     tokens[first * BLOCK_TOKENS..]
         .chunks_exact(BLOCK_TOKENS)
@@ -232,7 +233,7 @@ mod tests {
 
     /// Allocates and names blocks for `tokens`, then frees them.
     fn compute(pool: &mut BlockPool, tokens: &[u32], scope: &CacheScope) -> Vec<BlockId> {
-        let keys = block_keys(tokens, scope, &[]);
+        let keys = block_keys(tokens, [0; 32], scope, &[]);
         let blocks: Vec<_> = keys.iter().map(|_| pool.allocate().unwrap()).collect();
         for (block, key) in blocks.iter().zip(&keys) {
             pool.name(*block, key);
@@ -247,10 +248,10 @@ mod tests {
         let text = tokens(3, 1);
         let blocks = compute(&mut pool, &text, &scope(0, "a"));
         assert_eq!(pool.free(), 8);
-        assert_eq!(pool.find_prefix(&block_keys(&text, &scope(0, "a"), &[])), blocks);
+        assert_eq!(pool.find_prefix(&block_keys(&text, [0; 32], &scope(0, "a"), &[])), blocks);
         let mut other = text.clone();
         other[BLOCK_TOKENS + 3] += 1;
-        assert_eq!(pool.find_prefix(&block_keys(&other, &scope(0, "a"), &[])), blocks[..1]);
+        assert_eq!(pool.find_prefix(&block_keys(&other, [0; 32], &scope(0, "a"), &[])), blocks[..1]);
         pool.check();
     }
 
@@ -260,15 +261,15 @@ mod tests {
         let text = tokens(4, 1);
         let shared = 2 * BLOCK_TOKENS + 5;
         let blocks = compute(&mut pool, &text, &scope(shared, "first customer"));
-        assert_eq!(pool.find_prefix(&block_keys(&text, &scope(shared, "second customer"), &[])), blocks[..2]);
-        assert_eq!(pool.find_prefix(&block_keys(&text, &scope(shared, "first customer"), &[])), blocks);
-        assert!(pool.find_prefix(&block_keys(&text, &scope(0, "first customer"), &[])).is_empty());
+        assert_eq!(pool.find_prefix(&block_keys(&text, [0; 32], &scope(shared, "second customer"), &[])), blocks[..2]);
+        assert_eq!(pool.find_prefix(&block_keys(&text, [0; 32], &scope(shared, "first customer"), &[])), blocks);
+        assert!(pool.find_prefix(&block_keys(&text, [0; 32], &scope(0, "first customer"), &[])).is_empty());
     }
 
     #[test]
     fn a_hash_that_collides_is_told_apart_by_its_tokens() {
         let mut pool = BlockPool::new(2);
-        let key = block_keys(&tokens(1, 1), &scope(0, ""), &[]).remove(0);
+        let key = block_keys(&tokens(1, 1), [0; 32], &scope(0, ""), &[]).remove(0);
         let block = pool.allocate().unwrap();
         pool.name(block, &key);
         let forged = BlockKey { tokens: tokens(1, 2), ..key.clone() };
@@ -285,11 +286,11 @@ mod tests {
         compute(&mut pool, &new, &scope(0, ""));
         assert!(pool.allocate().is_some());
         assert_eq!(
-            pool.find_prefix(&block_keys(&old, &scope(0, ""), &[])).len(),
+            pool.find_prefix(&block_keys(&old, [0; 32], &scope(0, ""), &[])).len(),
             1,
             "the tail of the older goes first"
         );
-        assert_eq!(pool.find_prefix(&block_keys(&new, &scope(0, ""), &[])).len(), 2);
+        assert_eq!(pool.find_prefix(&block_keys(&new, [0; 32], &scope(0, ""), &[])).len(), 2);
         pool.check();
     }
 
@@ -302,7 +303,7 @@ mod tests {
         assert_eq!((pool.pinned(), pool.free()), (2, 2));
         assert!(pool.allocate().is_some() && pool.allocate().is_some());
         assert_eq!(pool.allocate(), None);
-        assert_eq!(pool.find_prefix(&block_keys(&core, &scope(core.len(), ""), &[])), blocks);
+        assert_eq!(pool.find_prefix(&block_keys(&core, [0; 32], &scope(core.len(), ""), &[])), blocks);
         blocks.iter().for_each(|b| pool.unpin(*b));
         assert_eq!((pool.pinned(), pool.free()), (0, 2));
         pool.check();
@@ -311,8 +312,8 @@ mod tests {
     #[test]
     fn names_continue_where_earlier_blocks_ended() {
         let text = tokens(3, 5);
-        let whole = block_keys(&text, &scope(40, "s"), &[]);
-        let rest = block_keys(&text, &scope(40, "s"), &whole[..1]);
+        let whole = block_keys(&text, [0; 32], &scope(40, "s"), &[]);
+        let rest = block_keys(&text, [0; 32], &scope(40, "s"), &whole[..1]);
         assert_eq!(rest, whole[1..]);
     }
 }

@@ -15,11 +15,13 @@ use super::scheduler::StepLimits;
 use super::template::{ChatTemplate, TemplateTokens, TextEncoder};
 use super::tools::ToolFormat;
 use super::{
-    ChatMessage, Constraint, EngineStats, GenerateRequest, Generation, Grammar, LlmError, PinReport, Prompt,
-    PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
+    AdaptedTokens, Adapter, ChatMessage, Constraint, EngineStats, GenerateRequest, Generation, Grammar, LlmError,
+    PinReport, Prompt, PromptMessage, PromptOptions, ToolChoice, ToolParser, ToolSpec, reasoning,
 };
 use crate::config::EngineSettings;
-use crate::model::{self, BLOCK_TOKENS, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, Source};
+use crate::model::{
+    self, AdapterFile, BLOCK_TOKENS, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, ReadAdapters, Source,
+};
 
 /// A chat model with its engine thread. Cheap to clone; the thread ends when the last clone is dropped and all running
 /// generations are done.
@@ -34,6 +36,7 @@ struct Inner {
     settings: EngineSettings,
     tokenizer: Arc<ChatTokenizer>,
     template: Option<ChatTemplate>,
+    adapters: Arc<dyn ReadAdapters>,
     engine: EngineHandle,
     /// Saved prefixes that were used since are in use.
     since: SystemTime,
@@ -79,6 +82,7 @@ impl ChatModel {
         let template = template.transpose().map_err(|e| LlmError::Load(format!("{}: {e}", path.display())))?;
         let vocab = decoder.vocab().min(tokenizer.vocab());
         let options = options(settings, &decoder, vocab)?;
+        let adapters = decoder.adapters();
         let engine = engine::start(decoder, tokenizer.clone(), options)?;
         let inner = Inner {
             id: id.into(),
@@ -86,6 +90,7 @@ impl ChatModel {
             settings: settings.clone(),
             tokenizer,
             template,
+            adapters,
             engine,
             since: SystemTime::now(),
             prefixes: Mutex::default(),
@@ -106,6 +111,28 @@ impl ChatModel {
     /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
     pub fn weight_bytes(&self) -> (usize, usize) {
         self.inner.hash.source.weight_bytes()
+    }
+
+    /// Takes a LoRA adapter of this model to where the model runs. Blocking: as long as the file takes to read.
+    ///
+    /// # Errors
+    /// [`LlmError::Adapter`]: a file that cannot be read, is no adapter, or was made for another model; or one of more
+    /// than `most_bytes`.
+    pub fn adapter(&self, path: &Path, scale: f32, most_bytes: u64) -> Result<Adapter, LlmError> {
+        let adapter_error = |error: ModelError| LlmError::Adapter(error.to_string());
+        let file = AdapterFile::open(path).map_err(adapter_error)?;
+        let wanted = file.stored_bytes();
+        if wanted > most_bytes {
+            return Err(LlmError::Adapter(format!(
+                "{}: the adapter has {} MiB, and {} MiB are left of engine.adapters_mib; raise it, or train an adapter of \
+                 a lower rank (this one's is {})",
+                path.display(),
+                wanted.div_ceil(1 << 20),
+                most_bytes >> 20,
+                file.rank()
+            )));
+        }
+        self.inner.adapters.read(&file, scale).map_err(adapter_error)
     }
 
     /// Longest prompt plus answer, in tokens.
@@ -232,13 +259,19 @@ impl ChatModel {
     ///
     /// # Errors
     /// [`LlmError::Engine`] if the KV pool has no room for it.
-    pub async fn pin(&self, name: &str, mut prefix: Vec<u32>, state_dir: &Path) -> Result<PinReport, LlmError> {
-        prefix.truncate(prefix.len() / BLOCK_TOKENS * BLOCK_TOKENS);
-        let report = |restored| Ok(PinReport { tokens: prefix.len(), restored });
-        if prefix.is_empty() {
+    pub async fn pin(
+        &self,
+        name: &str,
+        prefix: impl Into<AdaptedTokens>,
+        state_dir: &Path,
+    ) -> Result<PinReport, LlmError> {
+        let mut prefix = prefix.into();
+        prefix.tokens.truncate(prefix.tokens.len() / BLOCK_TOKENS * BLOCK_TOKENS);
+        let report = |restored| Ok(PinReport { tokens: prefix.tokens.len(), restored });
+        if prefix.tokens.is_empty() {
             return report(false);
         }
-        if let Some(token) = prefix.iter().find(|t| **t as usize >= self.inner.engine.limits.vocab) {
+        if let Some(token) = prefix.tokens.iter().find(|t| **t as usize >= self.inner.engine.limits.vocab) {
             return Err(LlmError::InvalidParameter(format!("the prefix has token {token}, which this model has not")));
         }
         if self.holds(name, &prefix).await? {
@@ -251,7 +284,7 @@ impl ChatModel {
         }
         let (pin_name, pin_prefix) = (name.to_string(), prefix.clone());
         self.inner.engine.ask(|reply| Command::Pin { name: pin_name, prefix: pin_prefix, reply }).await?;
-        let saved = self.save(name, prefix.len() / BLOCK_TOKENS, &slot, state_dir).await;
+        let saved = self.save(name, prefix.tokens.len() / BLOCK_TOKENS, &slot, state_dir).await;
         if let Err(reason) = &saved {
             let file = slot.path();
             tracing::warn!(file = %file.display(), reason, "a pinned prefix could not be saved; it is computed again at the next start");
@@ -311,19 +344,19 @@ impl ChatModel {
         (self.inner.settings.prefix_mib as u64).saturating_mul(1 << 20)
     }
 
-    async fn holds(&self, name: &str, prefix: &[u32]) -> Result<bool, LlmError> {
-        let (name, prefix) = (name.to_string(), prefix.to_vec());
+    async fn holds(&self, name: &str, prefix: &AdaptedTokens) -> Result<bool, LlmError> {
+        let (name, prefix) = (name.to_string(), prefix.clone());
         self.inner.engine.ask(|reply| Command::Holds { name, prefix, reply }).await
     }
 
     /// True if the prefix was read from its file.
-    async fn restore(&self, name: &str, prefix: &[u32], slot: &PrefixSlot) -> bool {
-        let (reader, blocks) = (slot.clone(), prefix.len() / BLOCK_TOKENS);
+    async fn restore(&self, name: &str, prefix: &AdaptedTokens, slot: &PrefixSlot) -> bool {
+        let (reader, blocks) = (slot.clone(), prefix.tokens.len() / BLOCK_TOKENS);
         let read = tokio::task::spawn_blocking(move || reader.read(blocks)).await.map_err(|e| e.to_string());
         let restored = match read.flatten() {
             Ok(None) => return false,
             Ok(Some(saved)) => {
-                let (name, prefix) = (name.to_string(), prefix.to_vec());
+                let (name, prefix) = (name.to_string(), prefix.clone());
                 let command = |reply| Command::Restore { name, prefix, saved, reply };
                 self.inner.engine.ask(command).await.map_err(|e| e.to_string())
             }

@@ -13,7 +13,7 @@ use super::handle::{Command, EndMark, EngineHandle, Reply, RequestLimits, Shared
 use super::pacer::Pacer;
 use super::prefix_store::SavedPrefix;
 use super::scheduler::{NeverFits, Scheduler, Sequence, SequenceId, Share, StepLimits};
-use super::{CacheScope, EngineStats, LlmError};
+use super::{AdaptedTokens, CacheScope, EngineStats, LlmError};
 use crate::model::{BLOCK_TOKENS, BlockId, Decoder, ModelError, StepSequence, WantLogits};
 
 /// What the engine needs of a decoder.
@@ -58,7 +58,7 @@ pub(crate) struct EngineOptions {
 /// A prefix that is being computed to be kept.
 struct Pinning {
     name: String,
-    prefix: Vec<u32>,
+    prefix: AdaptedTokens,
     reply: Reply<()>,
 }
 
@@ -182,7 +182,7 @@ impl<M: StepModel> Engine<M> {
         }
     }
 
-    fn pin(&mut self, name: String, prefix: Vec<u32>, reply: Reply<()>) {
+    fn pin(&mut self, name: String, prefix: AdaptedTokens, reply: Reply<()>) {
         if let Some(blocks) = self.scheduler.find_shared(&prefix) {
             if let Err(error) = self.room_to_pin(&prefix) {
                 return drop(reply.send(Err(error)));
@@ -192,7 +192,7 @@ impl<M: StepModel> Engine<M> {
             self.publish();
             return drop(reply.send(Ok(())));
         }
-        let scope = CacheScope { shared_tokens: prefix.len(), salt: String::new() };
+        let scope = CacheScope { shared_tokens: prefix.tokens.len(), salt: String::new() };
         let id = self.next_pin;
         let submitted = self
             .room_to_pin(&prefix)
@@ -207,16 +207,16 @@ impl<M: StepModel> Engine<M> {
     }
 
     /// Pins may take three quarters of the pool, so that customers always have room.
-    fn room_to_pin(&self, prefix: &[u32]) -> Result<(), LlmError> {
+    fn room_to_pin(&self, prefix: &AdaptedTokens) -> Result<(), LlmError> {
         let pool = &self.scheduler.pool;
-        let (blocks, pinned, total) = (prefix.len() / BLOCK_TOKENS, pool.pinned(), pool.total());
+        let (blocks, pinned, total) = (prefix.tokens.len() / BLOCK_TOKENS, pool.pinned(), pool.total());
         let own =
             self.scheduler.find_shared(prefix).map_or(0, |own| own.iter().filter(|b| pool.is_pinned(**b)).count());
         if (pinned + blocks - own) * 4 > total * 3 {
             return Err(LlmError::Engine(format!(
                 "a prefix of {} tokens cannot be pinned: it takes {blocks} KV blocks, {pinned} of {total} are pinned \
                  already, and a quarter must stay free; raise engine.kv_mib or shorten the instructions",
-                prefix.len()
+                prefix.tokens.len()
             )));
         }
         Ok(())
@@ -237,10 +237,10 @@ impl<M: StepModel> Engine<M> {
         }
     }
 
-    fn restore(&mut self, name: String, prefix: Vec<u32>, saved: &SavedPrefix) -> Result<(), LlmError> {
+    fn restore(&mut self, name: String, prefix: AdaptedTokens, saved: &SavedPrefix) -> Result<(), LlmError> {
         self.room_to_pin(&prefix)?;
         let pool = &mut self.scheduler.pool;
-        let wanted = prefix.len() / BLOCK_TOKENS;
+        let wanted = prefix.tokens.len() / BLOCK_TOKENS;
         if wanted > pool.free() {
             return Err(LlmError::Engine(format!("{wanted} KV blocks are needed, {} are free", pool.free())));
         }
@@ -346,6 +346,7 @@ impl<M: StepModel> Engine<M> {
                     true => WantLogits::Last,
                     false => WantLogits::No,
                 },
+                adapter: sequence.adapter.as_ref(),
             })
         });
         let batch = batch.collect::<Result<Vec<_>, LlmError>>()?;

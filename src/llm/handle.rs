@@ -12,7 +12,7 @@ use super::generation::stopped;
 use super::prefix_store::SavedPrefix;
 use super::sampler::{MAX_TOP_LOGPROBS, Sampler};
 use super::scheduler::{Sequence, SequenceId};
-use super::{EngineStats, GenerateRequest, Generation, LlmError};
+use super::{AdaptedTokens, EngineStats, GenerateRequest, Generation, LlmError};
 
 /// What the engine thread is asked for.
 pub(crate) enum Command {
@@ -23,20 +23,20 @@ pub(crate) enum Command {
     /// Compute a prefix (whole blocks) and keep it under a name.
     Pin {
         name: String,
-        prefix: Vec<u32>,
+        prefix: AdaptedTokens,
         reply: Reply<()>,
     },
     /// Take a prefix from a file and keep it under a name.
     Restore {
         name: String,
-        prefix: Vec<u32>,
+        prefix: AdaptedTokens,
         saved: SavedPrefix,
         reply: Reply<()>,
     },
     /// Is this very prefix kept under this name?
     Holds {
         name: String,
-        prefix: Vec<u32>,
+        prefix: AdaptedTokens,
         reply: Reply<bool>,
     },
     /// Let go what is kept under any other name.
@@ -135,7 +135,8 @@ impl EngineHandle {
         let sampler = Sampler::new(request.sampling, request.top_logprobs, &request.prompt);
         let form = (request.constraint, request.shown);
         let answer = Answer::new(sender, sampler, form, &request.stop, request.max_tokens, in_flight);
-        let sequence = Sequence::new(self.next_id(), request.prompt, request.max_tokens, request.cache);
+        let prompt = AdaptedTokens { tokens: request.prompt, adapter: request.adapter };
+        let sequence = Sequence::new(self.next_id(), prompt, request.max_tokens, request.cache);
         let enough = answer.enough();
         let command = Command::Generate { sequence, answer: Box::new(answer) };
         self.commands.send(command).map_err(|_| stopped())?;

@@ -59,7 +59,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
-pub use crate::model::PackedCache;
+pub use crate::model::{Adapter, PackedCache};
 pub use chat_model::ChatModel;
 pub use constraint::{Constraint, Grammar};
 pub use prefix_store::PrefixStats;
@@ -148,6 +148,29 @@ pub struct GenerateRequest {
     pub constraint: Option<Constraint>,
     /// Control tokens whose spelling is told as text: the marks of tool calls and of reasoning.
     pub shown: Arc<[u32]>,
+    /// What changes the model for this request, from [`ChatModel::adapter`]. Cached blocks are shared only among requests
+    /// with the same one.
+    pub adapter: Option<Adapter>,
+}
+
+/// Tokens, and the adapter through which they are computed.
+#[derive(Debug, Clone, Default)]
+pub struct AdaptedTokens {
+    pub tokens: Vec<u32>,
+    pub adapter: Option<Adapter>,
+}
+
+impl From<Vec<u32>> for AdaptedTokens {
+    fn from(tokens: Vec<u32>) -> Self {
+        Self { tokens, adapter: None }
+    }
+}
+
+impl AdaptedTokens {
+    /// What their blocks' names begin with, so that no adapter finds another's.
+    pub(crate) fn root(&self) -> [u8; 32] {
+        self.adapter.as_ref().map_or([0; 32], |adapter| *adapter.key())
+    }
 }
 
 /// A message with what tools add to it.
@@ -296,6 +319,9 @@ pub enum LlmError {
     Schema { at: String, message: String },
     #[error("the model could not be loaded: {0}")]
     Load(String),
+    /// An adapter cannot be used with this model; the text names the file and the reason.
+    #[error("{0}")]
+    Adapter(String),
     #[error("the engine failed: {0}")]
     Engine(String),
 }

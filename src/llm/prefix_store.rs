@@ -1,7 +1,7 @@
 //! Pinned prefixes on disk, so that after a restart no customer waits for an operator's instruction to be read again.
 //!
 //! One file a prefix: magic, key, number and size of blocks, the blocks, and a checksum of all that precedes it. The key
-//! binds the file to the model, the tokens and this build. A file that does not match is as good as none. Files are
+//! binds the file to the model, the adapter, the tokens and this build. A file that does not match is as good as none. Files are
 //! mapped, and their blocks go from there into the KV pool. All of them together keep to a limit: those that were not
 //! used for the longest time go first, and a prefix for which there is no room is computed at every start.
 
@@ -12,6 +12,7 @@ use std::time::SystemTime;
 
 use serde::Serialize;
 
+use super::AdaptedTokens;
 use crate::compute::MappedFile;
 use crate::config::{EngineSettings, program_id};
 use crate::model::BLOCK_TOKENS;
@@ -61,11 +62,18 @@ pub(crate) struct PrefixWriter {
 }
 
 impl PrefixSlot {
-    pub fn new(state_dir: &Path, model_hash: &str, settings: &EngineSettings, name: &str, prefix: &[u32]) -> Self {
+    pub fn new(
+        state_dir: &Path,
+        model_hash: &str,
+        settings: &EngineSettings,
+        name: &str,
+        prefix: &AdaptedTokens,
+    ) -> Self {
         let mut hasher = blake3::Hasher::new();
         hasher.update(build_id(settings).as_bytes()).update(model_hash.as_bytes());
         hasher.update(&(BLOCK_TOKENS as u64).to_le_bytes());
-        for token in prefix {
+        hasher.update(&prefix.root());
+        for token in &prefix.tokens {
             hasher.update(&token.to_le_bytes());
         }
         Self { folder: folder(state_dir), stem: stem(model_hash, name), key: *hasher.finalize().as_bytes() }
@@ -270,7 +278,7 @@ mod tests {
     use super::*;
 
     fn slot(folder: &Path, prefix: &[u32]) -> PrefixSlot {
-        PrefixSlot::new(folder, "abcdef0123456789", &EngineSettings::default(), "igor/v1", prefix)
+        PrefixSlot::new(folder, "abcdef0123456789", &EngineSettings::default(), "igor/v1", &prefix.to_vec().into())
     }
 
     fn save(slot: &PrefixSlot) {
@@ -316,7 +324,13 @@ mod tests {
     fn a_new_version_replaces_the_operators_older_file_and_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let (old, new) = (slot(folder.path(), &[1]), slot(folder.path(), &[2]));
-        let other = PrefixSlot::new(folder.path(), "abcdef0123456789", &EngineSettings::default(), "igor/v1-b", &[1]);
+        let other = PrefixSlot::new(
+            folder.path(),
+            "abcdef0123456789",
+            &EngineSettings::default(),
+            "igor/v1-b",
+            &vec![1].into(),
+        );
         save(&old);
         save(&other);
         save(&new);
@@ -328,8 +342,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let kept = slot(folder.path(), &[1]);
         let settings = EngineSettings::default();
-        let gone = PrefixSlot::new(folder.path(), "abcdef0123456789", &settings, "olga/v1", &[1]);
-        let others = PrefixSlot::new(folder.path(), "0123456789abcdef", &settings, "olga/v1", &[1]);
+        let gone = PrefixSlot::new(folder.path(), "abcdef0123456789", &settings, "olga/v1", &vec![1].into());
+        let others = PrefixSlot::new(folder.path(), "0123456789abcdef", &settings, "olga/v1", &vec![1].into());
         [&kept, &gone, &others].into_iter().for_each(save);
         let part = folder.path().join("prefixes/abcdef01-igor_v1-0.part");
         fs::write(&part, "half").unwrap();
@@ -343,7 +357,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let slots: Vec<PrefixSlot> = ["a", "b", "c"]
             .iter()
-            .map(|name| PrefixSlot::new(folder.path(), "abcdef01", &EngineSettings::default(), name, &[1]))
+            .map(|name| PrefixSlot::new(folder.path(), "abcdef01", &EngineSettings::default(), name, &vec![1].into()))
             .collect();
         let size = PrefixSlot::file_bytes(2, 3);
         assert_eq!(make_room(folder.path(), 10, 11, None).unwrap(), (0, false));

@@ -8,10 +8,10 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use super::CacheScope;
 use super::block_pool::{BlockKey, BlockName, BlockPool, block_keys, blocks_for};
 use super::draft::Drafter;
-use crate::model::{BLOCK_TOKENS, BlockId};
+use super::{AdaptedTokens, CacheScope};
+use crate::model::{Adapter, BLOCK_TOKENS, BlockId};
 
 /// Names a sequence for as long as it lives; later arrivals have higher ones.
 pub(crate) type SequenceId = u64;
@@ -43,6 +43,10 @@ pub(crate) struct Sequence {
     pub blocks: Vec<BlockId>,
     /// Most tokens of the answer. 0: only the prompt is computed (to pin it).
     pub max_answer: usize,
+    /// Passed on to the decoder with every share.
+    pub adapter: Option<Adapter>,
+    /// What the names of its blocks begin with.
+    root: BlockName,
     scope: CacheScope,
     /// Names of the full blocks of `tokens`.
     keys: Vec<BlockKey>,
@@ -54,8 +58,11 @@ pub(crate) struct Sequence {
 }
 
 impl Sequence {
-    pub fn new(id: SequenceId, prompt: Vec<u32>, max_answer: usize, scope: CacheScope) -> Self {
-        let keys = block_keys(&prompt, &scope, &[]);
+    pub fn new(id: SequenceId, prompt: impl Into<AdaptedTokens>, max_answer: usize, scope: CacheScope) -> Self {
+        let prompt = prompt.into();
+        let root = prompt.root();
+        let AdaptedTokens { tokens: prompt, adapter } = prompt;
+        let keys = block_keys(&prompt, root, &scope, &[]);
         Self {
             id,
             prompt_tokens: prompt.len(),
@@ -64,6 +71,8 @@ impl Sequence {
             cached: 0,
             blocks: Vec::new(),
             max_answer,
+            adapter,
+            root,
             scope,
             keys,
             drafter: Drafter::default(),
@@ -398,14 +407,14 @@ impl Scheduler {
         let Some(sequence) = self.running.iter_mut().find(|s| s.id == id) else { return 0 };
         sequence.tokens.push(token);
         if sequence.tokens.len().is_multiple_of(BLOCK_TOKENS) {
-            let keys = block_keys(&sequence.tokens, &sequence.scope, &sequence.keys);
+            let keys = block_keys(&sequence.tokens, sequence.root, &sequence.scope, &sequence.keys);
             sequence.keys.extend(keys);
         }
         sequence.tokens.len() - sequence.prompt_tokens
     }
 
     /// The blocks of `prefix` (whole blocks, shared by all), if all of them are computed.
-    pub fn find_shared(&self, prefix: &[u32]) -> Option<Vec<BlockId>> {
+    pub fn find_shared(&self, prefix: &AdaptedTokens) -> Option<Vec<BlockId>> {
         let keys = shared_keys(prefix);
         let blocks = self.pool.find_prefix(&keys);
         (blocks.len() == keys.len()).then_some(blocks)
@@ -413,7 +422,7 @@ impl Scheduler {
 
     /// Names and pins blocks that now hold a shared prefix, and gives the pinned ones: where another block has a name
     /// already, that one is pinned. The given blocks lose the holder they had.
-    pub fn pin_shared(&mut self, prefix: &[u32], blocks: &[BlockId]) -> Vec<BlockId> {
+    pub fn pin_shared(&mut self, prefix: &AdaptedTokens, blocks: &[BlockId]) -> Vec<BlockId> {
         let keys = shared_keys(prefix);
         let pinned = blocks.iter().zip(&keys).map(|(block, key)| {
             self.pool.name(*block, key);
@@ -426,8 +435,9 @@ impl Scheduler {
     }
 }
 
-fn shared_keys(prefix: &[u32]) -> Vec<BlockKey> {
-    block_keys(prefix, &CacheScope { shared_tokens: prefix.len(), salt: String::new() }, &[])
+fn shared_keys(prefix: &AdaptedTokens) -> Vec<BlockKey> {
+    let scope = CacheScope { shared_tokens: prefix.tokens.len(), salt: String::new() };
+    block_keys(&prefix.tokens, prefix.root(), &scope, &[])
 }
 
 #[cfg(test)]

@@ -4,21 +4,24 @@
 //! operations; attention works sequence by sequence over KV blocks. The same code runs every family in
 //! [`ModelSpec`](super::ModelSpec) on every [`Backend`].
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::adapter::{AdapterBase, AdapterReader, AdapterWeights, ReadAdapters, Slot};
 use super::gguf::Gguf;
 use super::layers::Weights;
 use super::spec::{ModelSpec, Scales};
 use super::{BLOCK_TOKENS, BlockId, ModelError, StepSequence, WantLogits};
 use crate::compute::candle::CandleBackend;
 use crate::compute::native::{KvPrecision, NativeBackend, PackedWeights};
-use crate::compute::{Backend, Format, KvShape, Plan, RopeRows, Span};
+use crate::compute::{Backend, Beside, Format, KvShape, Plan, RopeRows, Span};
 use crate::config::EngineSettings;
 
 /// A loaded decoder: weights and the KV pool.
 pub struct Decoder {
     transformer: Box<dyn Forward>,
+    adapters: Arc<dyn ReadAdapters>,
     spec: ModelSpec,
     kv_blocks: usize,
     repeats_rows: bool,
@@ -95,8 +98,15 @@ impl Decoder {
         let weights = Weights::load(&backend, gguf, &spec)?;
         let kv =
             backend.kv_pool(KvShape { layers: spec.layers.len(), blocks: kv_blocks, attention: spec.attention })?;
+        let backend = Arc::new(backend);
+        let adapters = Arc::new(AdapterReader { backend: backend.clone(), base: AdapterBase::of(gguf, &spec)? });
         let transformer = Box::new(Transformer { backend, weights, kv });
-        Ok(Self { transformer, spec, kv_blocks, repeats_rows: false })
+        Ok(Self { transformer, adapters, spec, kv_blocks, repeats_rows: false })
+    }
+
+    /// What takes adapters of this model to its backend, on any thread.
+    pub fn adapters(&self) -> Arc<dyn ReadAdapters> {
+        self.adapters.clone()
     }
 
     /// Number of KV blocks in the pool.
@@ -212,7 +222,7 @@ trait Forward: Send {
 
 /// Weights and KV pool on a backend.
 struct Transformer<B: Backend> {
-    backend: B,
+    backend: Arc<B>,
     weights: Weights<B>,
     kv: B::Kv,
 }
@@ -224,18 +234,27 @@ impl<B: Backend> Forward for Transformer<B> {
             return Ok(vec![Vec::new(); batch.len()]);
         }
         let (backend, weights) = (&self.backend, &self.weights);
+        let adapted = adapted::<B>(batch, plan.spans.iter().map(|span| span.rows.clone()))?;
         let mut x = backend.embed_rows(&weights.table, &tokens, spec.scales.embedding)?;
         for (number, (layer, how)) in weights.layers.iter().zip(&spec.layers).enumerate() {
-            let qkv = backend.norm_qkv(&x, &layer.norm, [&layer.q, &layer.k, &layer.v])?;
+            let [q, k, v, out, gate, up, down] = Slot::ALL.map(|slot| beside(&adapted, |a| a.of(number, slot)));
+            let qkv = backend.norm_qkv(&x, &layer.norm, [&layer.q, &layer.k, &layer.v], [&q, &k, &v])?;
             let qk_norm = layer.qk_norm.as_ref().map(|[q, k]| [q, k]);
             let q = backend.rope_and_cache(qkv, qk_norm, &ropes[how.rope], &mut self.kv, number, &plan)?;
             let mixed = backend.paged_attention(&q, &self.kv, number, &how.attend, &plan)?;
-            x = backend.linear_add(&mixed, &layer.out, &layer.join, x)?;
-            x = backend.mlp(x, &layer.mlp)?;
+            x = backend.linear_add(&mixed, &layer.out, &out, &layer.join, x)?;
+            x = backend.mlp(x, &layer.mlp, [&gate, &up, &down])?;
         }
         let wanted: Vec<_> = plan.spans.iter().zip(batch).map(|(span, s)| wanted_rows(span, s.logits)).collect();
         let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
-        let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head)?;
+        let mut given = 0;
+        let places = wanted.iter().map(|rows| {
+            given += rows.len();
+            given - rows.len()..given
+        });
+        let of_head = self::adapted::<B>(batch, places)?;
+        let of_head = beside(&of_head, |adapter| adapter.head.as_ref());
+        let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head, &of_head)?;
         finish(&mut logits, &spec.scales);
         if let [_] = &wanted[..] {
             return Ok(vec![logits]);
@@ -258,6 +277,34 @@ impl<B: Backend> Forward for Transformer<B> {
     fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError> {
         Ok(self.backend.import_block(&mut self.kv, block as usize, bytes)?)
     }
+}
+
+/// Rows with an adapter: neighbours with the same one together.
+fn adapted<'a, B: Backend>(
+    batch: &[StepSequence<'a>],
+    rows: impl Iterator<Item = Range<usize>>,
+) -> Result<Vec<(Range<usize>, &'a AdapterWeights<B>)>, ModelError> {
+    let mut all: Vec<(Range<usize>, &AdapterWeights<B>)> = Vec::new();
+    for (rows, adapter) in rows.zip(batch).filter_map(|(rows, s)| Some((rows, s.adapter?))) {
+        let weights = adapter.weights::<B>()?;
+        match all.last_mut() {
+            _ if rows.is_empty() => {}
+            Some((before, same)) if before.end == rows.start && std::ptr::eq(*same, weights) => before.end = rows.end,
+            _ => all.push((rows, weights)),
+        }
+    }
+    Ok(all)
+}
+
+/// What adapters add to one matrix.
+fn beside<'a, B: Backend>(
+    adapted: &[(Range<usize>, &'a AdapterWeights<B>)],
+    product: impl Fn(&'a AdapterWeights<B>) -> Option<&'a B::LowRank>,
+) -> Vec<Beside<'a, B>> {
+    let of = |(rows, adapter): &(Range<usize>, &'a AdapterWeights<B>)| {
+        Some(Beside { rows: rows.clone(), product: product(adapter)? })
+    };
+    adapted.iter().filter_map(of).collect()
 }
 
 /// Scales and caps logits, where this family does.
@@ -286,7 +333,7 @@ fn plan<'a>(spec: &ModelSpec, batch: &[StepSequence<'a>]) -> (Plan<'a>, Vec<Rope
 }
 
 /// Rows of the step whose logits a sequence asked for.
-fn wanted_rows(span: &Span<'_>, want: WantLogits) -> std::ops::Range<usize> {
+fn wanted_rows(span: &Span<'_>, want: WantLogits) -> Range<usize> {
     match want {
         WantLogits::No => span.rows.end..span.rows.end,
         WantLogits::Last => span.rows.end.saturating_sub(1).max(span.rows.start)..span.rows.end,

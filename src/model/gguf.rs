@@ -109,6 +109,11 @@ impl Gguf {
         &self.part(place.part)[place.bytes.clone()]
     }
 
+    /// The file, as it was named.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// An error about this file.
     pub fn error(&self, reason: impl Into<String>) -> ModelError {
         ModelError::File { file: self.file.clone(), reason: reason.into() }
@@ -235,6 +240,11 @@ impl Gguf {
     pub fn widened_bytes(&self) -> u64 {
         let numbers = |t: &TensorPlace| (t.bytes.len() / t.format.block_bytes() * t.format.block_len()) as u64;
         self.tensors.values().map(|t| 4 * numbers(t)).sum()
+    }
+
+    /// Bytes of all tensors.
+    pub fn tensor_bytes(&self) -> u64 {
+        self.tensors.values().map(|t| t.bytes.len() as u64).sum()
     }
 
     /// Formats of all tensors.

@@ -5,8 +5,8 @@
 //! From file to logits: [`Gguf`] opens a file and checks it; [`ModelSpec`] reads which transformer it is;
 //! [`Decoder`] takes its weights to a [`Backend`](crate::compute::Backend) and runs steps; [`ChatTokenizer`] is built
 //! from the same file. A *step* is a mixed batch: any number of sequences, each with some new tokens (one for a
-//! decode, many for a chunk of a prompt), each with the table of its KV blocks. Who owns which block is decided in
-//! [`crate::llm`].
+//! decode, many for a chunk of a prompt), each with the table of its KV blocks, and each through its own [`Adapter`] or
+//! none. Who owns which block is decided in [`crate::llm`].
 //!
 //! ```no_run
 //! # fn main() -> Result<(), firstline::model::ModelError> {
@@ -16,7 +16,7 @@
 //! let tokenizer = ChatTokenizer::from_gguf(path)?;
 //! let mut decoder = Decoder::load(path, &Default::default())?;
 //! let tokens = tokenizer.encode("The sky is", false)?;
-//! let step = StepSequence { tokens: &tokens, start: 0, blocks: &[0], logits: WantLogits::Last };
+//! let step = StepSequence { tokens: &tokens, start: 0, blocks: &[0], logits: WantLogits::Last, adapter: None };
 //! let logits = &decoder.step(&[step])?[0];
 //! let best = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b]));
 //! println!("{}", tokenizer.token_text(best.unwrap_or(0) as u32));
@@ -24,6 +24,7 @@
 //! # }
 //! ```
 
+mod adapter;
 mod decoder;
 mod gguf;
 mod layers;
@@ -35,6 +36,7 @@ mod tokenizer;
 #[cfg(test)]
 mod tests;
 
+pub use adapter::{Adapter, AdapterBase, AdapterFile, ReadAdapters};
 pub use decoder::Decoder;
 pub use gguf::Gguf;
 pub(crate) use gguf::parts;
@@ -133,6 +135,9 @@ pub struct StepSequence<'a> {
     pub blocks: &'a [BlockId],
     /// Which rows of logits the step is to give.
     pub logits: WantLogits,
+    /// What changes the model for this sequence. All of a sequence's steps, and all that share its blocks, must have the
+    /// same one.
+    pub adapter: Option<&'a Adapter>,
 }
 
 /// What can go wrong with a model file or a step.

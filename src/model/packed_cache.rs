@@ -142,7 +142,7 @@ mod tests {
         let ChatFile { mut decoder, source, .. } = load(model, &settings("native"), Some(cache)).unwrap();
         let saved = source.packed.is_saved();
         source.keep_packed(&source.hash());
-        let step = StepSequence { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: WantLogits::Last };
+        let step = StepSequence { tokens: &[1, 2, 3], start: 0, blocks: &[0], logits: WantLogits::Last, adapter: None };
         (decoder.step(&[step]).unwrap().remove(0), saved)
     }
 

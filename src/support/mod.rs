@@ -25,7 +25,9 @@ use crate::kb::SourceKind;
 use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 use crate::text::{self, actions};
 
+mod adapters;
 pub mod answer;
+mod asked;
 pub mod attack;
 mod boilerplate;
 pub mod check;
@@ -249,6 +251,9 @@ pub enum SupportError {
     Knowledge(String),
     #[error("the pack's filter examples cannot be learnt: {0}")]
     Filters(String),
+    /// An operator's adapter cannot be used.
+    #[error("{path}: adapter = {file:?}: {reason}")]
+    Adapter { path: String, file: String, reason: String },
     /// The instruction's core is too long for the model's context.
     #[error(
         "{path}: the instruction's core has {tokens} tokens; this model's limit is {limit} (knowledge.core_share of its context)"

@@ -6,16 +6,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 
+use super::adapters::Adapters;
 use super::filter::{Filters, Saved};
 use super::learned::Learned;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
 use super::{Found, SupportError, TurnRequest};
-use crate::config::SupportSettings;
+use crate::config::{Settings, SupportSettings};
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
 use crate::kb::{Knowledge, Snapshot};
-use crate::llm::{ChatMessage, ChatModel};
+use crate::llm::{AdaptedTokens, ChatMessage, ChatModel};
 
 /// The support logic over one chat model and one knowledge pack. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,7 @@ struct Inner {
     embedder: Embedder,
     knowledge: Knowledge,
     core_share: f32,
+    adapters: Arc<Adapters>,
     learned: RwLock<Arc<Learned>>,
     /// Where learnt filters are saved.
     saved: Saved,
@@ -44,14 +46,12 @@ impl Support {
     /// has to learn.
     ///
     /// `state_dir`: where learnt filters are saved for the next start.
-    /// `core_share`: the share of the model's context that an instruction's core may take (`knowledge.core_share`).
     /// `chat_languages`: what the chat model writes well; customers' other languages get verbatim and quoted answers only.
     ///
     /// # Errors
     /// The filter examples cannot be learnt, or the pack has no operator.
     pub fn new(
-        settings: &SupportSettings,
-        core_share: f32,
+        settings: &Settings,
         chat: ChatModel,
         chat_languages: &[String],
         embedder: Embedder,
@@ -68,12 +68,13 @@ impl Support {
         let learned = Arc::new(Learned::all(snapshot, &embedder, &saved)?);
         Ok(Self {
             inner: Arc::new(Inner {
-                settings: settings.clone(),
+                settings: settings.support.clone(),
                 chat,
                 chat_languages: chat_languages.to_vec(),
                 embedder,
                 knowledge,
-                core_share,
+                core_share: settings.knowledge.core_share,
+                adapters: Arc::new(Adapters::new(settings)),
                 learned: RwLock::new(learned),
                 saved,
                 learning: tokio::sync::Mutex::default(),
@@ -101,6 +102,7 @@ impl Support {
                 embedder: inner.embedder.clone(),
                 knowledge,
                 core_share: inner.core_share,
+                adapters: inner.adapters.clone(),
                 learned: RwLock::new(Arc::new(learned)),
                 saved: inner.saved.clone(),
                 learning: tokio::sync::Mutex::default(),
@@ -109,12 +111,12 @@ impl Support {
         })
     }
 
-    /// Computes or restores every operator's pinned core. Call at start; after that [`Self::follow_changes`] does it.
+    /// Reads every operator's adapter, and computes or restores its pinned core. Call at start; after that [`Self::follow_changes`] does it.
     ///
     /// Returns for each core its name (`igor/v1`), its tokens and the time taken.
     ///
     /// # Errors
-    /// A core that is too long, with its file; what the engine said.
+    /// An adapter that cannot be used, a core that is too long, with its file; what the engine said.
     pub async fn warm_up(&self, state_dir: &Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
         *self.inner.state_dir.lock() = Some(state_dir.to_path_buf());
         let snapshot = self.inner.learned.read().snapshot.clone();
@@ -131,6 +133,18 @@ impl Support {
                 tracing::warn!(%error, "learning the changed pack broke off; the next turn tries again");
             }
         }
+    }
+
+    /// Reads every operator's adapter: the bytes that all of them take. Blocking.
+    ///
+    /// # Errors
+    /// The first that cannot be used.
+    pub fn load_adapters(&self) -> Result<u64, SupportError> {
+        let (inner, snapshot) = (&self.inner, self.inner.knowledge.snapshot());
+        for operator in &snapshot.pack().operators {
+            inner.adapters.load(&inner.chat, snapshot.pack(), operator)?;
+        }
+        Ok(inner.adapters.bytes())
     }
 
     /// The knowledge that answers come from.
@@ -180,11 +194,20 @@ impl Support {
                 chat_languages: &inner.chat_languages,
                 count: &|text| inner.chat.count_tokens(text),
             };
-            turn::plan(&request, &tools, started)
+            let plan = turn::plan(&request, &tools, started)?;
+            let adapter = match &plan {
+                Plan::Write(writing) => {
+                    inner.adapters.of(&inner.chat, learned.snapshot.pack(), &writing.outcome.operator)
+                }
+                Plan::Say(_) => None,
+            };
+            Ok::<_, SupportError>((plan, adapter))
         });
-        match planned.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))?? {
+        let (plan, adapter) =
+            planned.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))??;
+        match plan {
             Plan::Say(draft) => Ok(TurnStream::said(draft.text, draft.outcome)),
-            Plan::Write(writing) => stream::write(*writing, &self.inner.chat, self.inner.embedder.clone()),
+            Plan::Write(writing) => stream::write(*writing, adapter, &self.inner.chat, self.inner.embedder.clone()),
         }
     }
 }
@@ -242,11 +265,12 @@ impl Inner {
 
     async fn pin_cores(
         &self,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         state_dir: &Path,
     ) -> Result<Vec<(String, usize, Duration)>, SupportError> {
         let limit = (self.chat.context_tokens() as f32 * self.core_share) as usize;
         let mut report = Vec::new();
+        self.adapters.keep_only_of(snapshot.pack());
         for (operator, version) in versions_in_use(snapshot.pack()) {
             let started = Instant::now();
             let prefix = core_prefix(&self.chat, version)?;
@@ -254,7 +278,14 @@ impl Inner {
                 return Err(SupportError::CoreTooLong { path: version.path.clone(), tokens: prefix.len(), limit });
             }
             let name = format!("{}/{}", operator.name, version.version);
-            let pinned = self.chat.pin(&name, prefix, state_dir).await?;
+            let adapter = {
+                let (adapters, chat) = (self.adapters.clone(), self.chat.clone());
+                let (snapshot, operator) = (snapshot.clone(), operator.clone());
+                tokio::task::spawn_blocking(move || adapters.load(&chat, snapshot.pack(), &operator))
+            };
+            let adapter =
+                adapter.await.map_err(|e| SupportError::Knowledge(format!("reading an adapter broke off: {e}")))??;
+            let pinned = self.chat.pin(&name, AdaptedTokens { tokens: prefix, adapter }, state_dir).await?;
             report.push((name, pinned.tokens, started.elapsed()));
         }
         let names: Vec<String> = report.iter().map(|(name, ..)| name.clone()).collect();

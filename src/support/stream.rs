@@ -13,7 +13,7 @@ use super::expand::Expander;
 use super::turn::Writing;
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
 use crate::embed::{Embedder, Role};
-use crate::llm::{CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent};
+use crate::llm::{Adapter, CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent};
 
 /// Sentences cut in a row, with nothing kept, after which the model is not asked on.
 const PATIENCE: usize = 3;
@@ -75,11 +75,16 @@ impl Drop for TurnStream {
     }
 }
 
-/// Starts the generation of a grounded answer.
+/// Starts the generation of a grounded answer, through the operator's adapter where it has one.
 ///
 /// # Errors
 /// A full queue, or a prompt that is too long for the context.
-pub(super) fn write(writing: Writing, chat: &ChatModel, embedder: Embedder) -> Result<TurnStream, SupportError> {
+pub(super) fn write(
+    writing: Writing,
+    adapter: Option<Adapter>,
+    chat: &ChatModel,
+    embedder: Embedder,
+) -> Result<TurnStream, SupportError> {
     let prompt = chat.prompt(&writing.grounding.messages)?;
     let request = GenerateRequest {
         cache: CacheScope {
@@ -90,6 +95,7 @@ pub(super) fn write(writing: Writing, chat: &ChatModel, embedder: Embedder) -> R
         sampling: writing.sampling.clone(),
         stop: writing.stop.clone(),
         max_tokens: writing.max_tokens,
+        adapter,
         ..GenerateRequest::default()
     };
     let generation = chat.generate(request)?;

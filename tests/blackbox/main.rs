@@ -2,6 +2,7 @@
 //!
 //! They need the starter models; without them every test fails with the command that fetches them.
 
+mod adapters;
 mod async_openai_client;
 mod browser;
 mod channels;

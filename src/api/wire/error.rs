@@ -117,7 +117,7 @@ impl From<LlmError> for ApiError {
             LlmError::Template(_) => Self::invalid("messages", message),
             LlmError::Schema { .. } => Self::new(StatusCode::BAD_REQUEST, "invalid_schema", message),
             LlmError::InvalidParameter(_) => Self::new(StatusCode::BAD_REQUEST, "invalid_value", message),
-            LlmError::Load(_) | LlmError::Engine(_) => Self::internal(message),
+            LlmError::Load(_) | LlmError::Adapter(_) | LlmError::Engine(_) => Self::internal(message),
         }
     }
 }

@@ -3,18 +3,20 @@
 //! On CPUs, attention, the gate and products with widened weights run in kernels of our own over the tensors' slices;
 //! on CUDA everything is tensor operations. Weights are held as the settings say ([`WeightPolicy`]).
 
+mod beside;
 mod cuda_kv;
 mod weights;
 
 use candle_core::{Device, Tensor};
 
+pub use self::beside::LowRank;
 use self::cuda_kv::DeviceKv;
 pub(super) use self::weights::widen;
 pub use self::weights::{Linear, Norm, Table, WeightPolicy};
 use super::paged::{PagedKv, rotate_heads};
 use super::{
-    Activation, Attend, Backend, ComputeError, Experts, Gated, Join, KvShape, Mlp, MlpKind, PackedMatrix, Plan, Qkv,
-    RopeRows, experts, gate,
+    Activation, Attend, Backend, Beside, ComputeError, Experts, Gated, Join, KvShape, Mlp, MlpKind, PackedMatrix, Plan,
+    Qkv, RopeRows, experts, gate,
 };
 
 /// candle on one device.
@@ -78,8 +80,9 @@ impl CandleBackend {
         Ok(Tensor::from_vec(numbers, (rows, width), &self.device)?)
     }
 
-    fn gated(&self, x: &Tensor, gated: &Gated<Self>) -> Result<Tensor, ComputeError> {
-        let (gate, up) = (gated.gate.apply(x)?, gated.up.apply(x)?);
+    fn gated(&self, x: &Tensor, gated: &Gated<Self>, beside: [&[Beside<'_, Self>]; 3]) -> Result<Tensor, ComputeError> {
+        let gate = beside::added(x, beside[0], gated.gate.apply(x)?)?;
+        let up = beside::added(x, beside[1], gated.up.apply(x)?)?;
         let inner = if self.on_cpu() {
             let mut inner = numbers(&gate)?;
             weights::with_slice(&up, |up| {
@@ -94,7 +97,7 @@ impl CandleBackend {
                 Activation::Gelu => (gate.gelu()? * up)?,
             }
         };
-        gated.down.apply(&inner)
+        beside::added(&inner, beside[2], gated.down.apply(&inner)?)
     }
 
     /// What a mixture of experts makes of normalised rows.
@@ -109,7 +112,7 @@ impl CandleBackend {
                 rows.iter().map(|(row, weight)| (*row as u32, *weight)).unzip();
             let index = Tensor::from_vec(index, rows.len(), &self.device)?;
             let weights = Tensor::from_vec(weights, (rows.len(), 1), &self.device)?;
-            let part = self.gated(&x.index_select(&index, 0)?, expert)?.broadcast_mul(&weights)?;
+            let part = self.gated(&x.index_select(&index, 0)?, expert, [&[]; 3])?.broadcast_mul(&weights)?;
             out = out.index_add(&index, &part, 0)?;
         }
         Ok(out)
@@ -134,6 +137,7 @@ impl Backend for CandleBackend {
     type Norm = Norm;
     type Table = Table;
     type Kv = CandleKv;
+    type LowRank = LowRank;
 
     fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Linear, ComputeError> {
         Linear::load(weight, bias, &self.device, self.policy)
@@ -149,6 +153,14 @@ impl Backend for CandleBackend {
 
     fn tied_head(&self, table: &Table) -> Result<Linear, ComputeError> {
         Linear::tied(table, self.policy)
+    }
+
+    fn low_rank(&self, a: &PackedMatrix<'_>, b: &PackedMatrix<'_>, scale: f32) -> Result<LowRank, ComputeError> {
+        LowRank::load(a, b, scale, &self.device)
+    }
+
+    fn low_rank_bytes(&self, product: &LowRank) -> usize {
+        product.bytes()
     }
 
     fn kv_pool(&self, shape: KvShape) -> Result<CandleKv, ComputeError> {
@@ -170,10 +182,19 @@ impl Backend for CandleBackend {
         }
     }
 
-    fn norm_qkv(&self, x: &Tensor, norm: &Norm, linears: [&Linear; 3]) -> Result<Qkv<Tensor>, ComputeError> {
+    fn norm_qkv(
+        &self,
+        x: &Tensor,
+        norm: &Norm,
+        [q, k, v]: [&Linear; 3],
+        beside: [&[Beside<'_, Self>]; 3],
+    ) -> Result<Qkv<Tensor>, ComputeError> {
         let x = norm.apply(x)?;
-        let [q, k, v] = linears;
-        Ok(Qkv { q: q.apply(&x)?, k: k.apply(&x)?, v: v.apply(&x)? })
+        Ok(Qkv {
+            q: beside::added(&x, beside[0], q.apply(&x)?)?,
+            k: beside::added(&x, beside[1], k.apply(&x)?)?,
+            v: beside::added(&x, beside[2], v.apply(&x)?)?,
+        })
     }
 
     fn rope_and_cache(
@@ -229,22 +250,33 @@ impl Backend for CandleBackend {
         &self,
         x: &Tensor,
         linear: &Linear,
+        beside: &[Beside<'_, Self>],
         join: &Join<Self>,
         residual: Tensor,
     ) -> Result<Tensor, ComputeError> {
-        joined(linear.apply(x)?, join, residual)
+        joined(beside::added(x, beside, linear.apply(x)?)?, join, residual)
     }
 
-    fn mlp(&self, x: Tensor, mlp: &Mlp<Self>) -> Result<Tensor, ComputeError> {
+    fn mlp(&self, x: Tensor, mlp: &Mlp<Self>, beside: [&[Beside<'_, Self>]; 3]) -> Result<Tensor, ComputeError> {
         let normed = mlp.norm.apply(&x)?;
         let branch = match &mlp.kind {
-            MlpKind::Gated(gated) => self.gated(&normed, gated)?,
+            MlpKind::Gated(gated) => self.gated(&normed, gated, beside)?,
+            MlpKind::Experts(_) if beside.iter().any(|beside| !beside.is_empty()) => {
+                return Err(ComputeError::Step("experts have no adapters".into()));
+            }
             MlpKind::Experts(experts) => self.experts(&normed, experts)?,
         };
         joined(branch, &mlp.join, x)
     }
 
-    fn head(&self, x: &Tensor, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {
+    fn head(
+        &self,
+        x: &Tensor,
+        rows: &[usize],
+        norm: &Norm,
+        head: &Linear,
+        beside: &[Beside<'_, Self>],
+    ) -> Result<Vec<f32>, ComputeError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -255,7 +287,8 @@ impl Backend for CandleBackend {
             let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
             x.index_select(&Tensor::from_vec(index, rows.len(), &self.device)?, 0)?
         };
-        numbers(&head.apply(&norm.apply(&chosen)?)?)
+        let normed = norm.apply(&chosen)?;
+        numbers(&beside::added(&normed, beside, head.apply(&normed)?)?)
     }
 
     fn export_block(&self, kv: &CandleKv, block: usize) -> Result<Vec<u8>, ComputeError> {

@@ -46,8 +46,8 @@ use self::weights::{Weight, vector};
 use super::paged::PagedKv;
 use super::parallel::{SharedOut, for_each_index};
 use super::{
-    Attend, AttentionShape, Backend, ComputeError, Experts, Format, Gated, Join, KvShape, Mlp, MlpKind, PackedMatrix,
-    Plan, Qkv, RopeRows, experts, gate,
+    Attend, AttentionShape, Backend, Beside, ComputeError, Experts, Format, Gated, Join, KvShape, LowRank, Mlp,
+    MlpKind, PackedMatrix, Plan, Qkv, RopeRows, experts, gate,
 };
 
 /// Kernels of our own on the CPU.
@@ -111,7 +111,7 @@ impl NativeBackend {
         Weight::takes(format)
     }
 
-    /// Normalises `count` rows, row `i` being row `rows(i)` of `x`.
+    /// Normalises `count` rows, row `i` being row `rows(i)` of `x`. `adapted` rows are wanted exact in any case.
     fn norm(
         &self,
         x: &Rows,
@@ -119,6 +119,7 @@ impl NativeBackend {
         rows: impl Fn(usize) -> usize + Sync,
         norm: &Norm,
         linears: &[&Linear],
+        adapted: bool,
     ) -> Result<Normed, ComputeError> {
         let width = norm.weight.len();
         if x.width() != width || linears.iter().any(|linear| linear.weight.inputs() != width) {
@@ -130,7 +131,7 @@ impl NativeBackend {
             passes::norm_and_round(self.isa, x, &rows, norm, &mut rounded);
             rounded
         });
-        let exact = (packed < linears.len()).then(|| {
+        let exact = (adapted || packed < linears.len()).then(|| {
             let mut exact = self.buffers.rows(count, width);
             passes::norm(self.isa, x, &rows, norm, &mut exact);
             exact
@@ -182,6 +183,16 @@ impl NativeBackend {
         }
     }
 
+    /// Adds what is beside a product of `x`. Adapters are multiplied exactly, also beside weights whose activations are
+    /// rounded.
+    fn add_beside(&self, x: &Normed, beside: &[Beside<'_, Self>], out: &mut Rows) -> Result<(), ComputeError> {
+        match (beside, &x.exact) {
+            ([], _) => Ok(()),
+            (_, Some(exact)) => add_beside(exact, beside, out),
+            _ => Err(ComputeError::Step("an adapter's rows were not normalised exactly".into())),
+        }
+    }
+
     /// `residual += linear(x)`, rows already rounded.
     fn add_product(&self, x: &Rounded, packed: &Packed, bias: Option<&[f32]>, residual: &mut Rows) {
         let width = residual.width();
@@ -228,22 +239,30 @@ impl NativeBackend {
         Ok(())
     }
 
-    /// `out += gated(x)`.
-    fn add_gated(&self, x: &Normed, gated: &Gated<Self>, out: &mut Rows) -> Result<(), ComputeError> {
+    /// `out += gated(x)`. Where some rows are adapted nothing is fused; the others' results are the same bits either way.
+    fn add_gated(
+        &self,
+        x: &Normed,
+        gated: &Gated<Self>,
+        beside: [&[Beside<'_, Self>]; 3],
+        out: &mut Rows,
+    ) -> Result<(), ComputeError> {
         let Gated { gate, up, down, activation } = gated;
+        let plain = gate.bias.is_none() && up.bias.is_none() && !is_adapted(&beside);
         let fused = match (&x.rounded, gate.packed(), up.packed(), down.packed()) {
-            (Some(rounded), Some(g), Some(u), Some(d)) if gate.bias.is_none() && up.bias.is_none() => {
-                Some((rounded, g, u, d))
-            }
+            (Some(rounded), Some(g), Some(u), Some(d)) if plain => Some((rounded, g, u, d)),
             _ => None,
         };
         let Some((rounded, gate, up, packed_down)) = fused else {
             let mut inner = self.products(x, &[gate, up]);
-            let (Some(up), Some(mut gate)) = (inner.pop(), inner.pop()) else {
+            let (Some(mut up), Some(mut gate)) = (inner.pop(), inner.pop()) else {
                 return Err(ComputeError::Step("two products gave fewer results".into()));
             };
+            self.add_beside(x, beside[0], &mut gate)?;
+            self.add_beside(x, beside[1], &mut up)?;
             gate::gate_times(*activation, &mut gate, &up);
-            return self.add_linear(&gate, down, out);
+            self.add_linear(&gate, down, out)?;
+            return add_beside(&gate, beside[2], out);
         };
         if gate.outputs != up.outputs || gate.outputs != packed_down.inputs || packed_down.outputs != out.width() {
             return Err(ComputeError::Step("the parts of a gated MLP do not fit".into()));
@@ -260,7 +279,7 @@ impl NativeBackend {
 
     /// What a mixture of experts makes of the normalised rows of `x`. Every row takes in its experts in their order.
     fn experts(&self, x: &Rows, norm: &Norm, mixture: &Experts<Self>) -> Result<Rows, ComputeError> {
-        let normed = self.norm(x, x.count(), |row| row, norm, &[&mixture.router])?;
+        let normed = self.norm(x, x.count(), |row| row, norm, &[&mixture.router], false)?;
         let Some(logits) = self.products(&normed, &[&mixture.router]).pop() else {
             return Err(ComputeError::Step("the router gave nothing".into()));
         };
@@ -270,9 +289,9 @@ impl NativeBackend {
             if rows.is_empty() {
                 continue;
             }
-            let normed = self.norm(x, rows.len(), |i| rows[i].0, norm, &[&expert.gate, &expert.up])?;
+            let normed = self.norm(x, rows.len(), |i| rows[i].0, norm, &[&expert.gate, &expert.up], false)?;
             let mut part = self.zeros(rows.len(), width);
-            self.add_gated(&normed, expert, &mut part)?;
+            self.add_gated(&normed, expert, [&[]; 3], &mut part)?;
             for ((row, weight), part) in rows.iter().zip(part.chunks_exact(width)) {
                 out[row * width..][..width].iter_mut().zip(part).for_each(|(out, part)| *out += weight * part);
             }
@@ -333,6 +352,19 @@ unsafe fn put(
     }
 }
 
+/// Adds what is beside a product of `x` to `out`.
+fn add_beside(x: &Rows, beside: &[Beside<'_, NativeBackend>], out: &mut Rows) -> Result<(), ComputeError> {
+    let (from, to) = (x.width(), out.width());
+    for Beside { rows, product } in beside {
+        product.add(&x[rows.start * from..rows.end * from], &mut out[rows.start * to..rows.end * to])?;
+    }
+    Ok(())
+}
+
+fn is_adapted(beside: &[&[Beside<'_, NativeBackend>]]) -> bool {
+    beside.iter().any(|beside| !beside.is_empty())
+}
+
 fn add_bias(rows: &mut [f32], bias: Option<&[f32]>) {
     if let Some(bias) = bias {
         for row in rows.chunks_exact_mut(bias.len()) {
@@ -347,6 +379,7 @@ impl Backend for NativeBackend {
     type Norm = Norm;
     type Table = Table;
     type Kv = NativeKv;
+    type LowRank = LowRank;
 
     fn linear(&self, weight: &PackedMatrix<'_>, bias: Option<&PackedMatrix<'_>>) -> Result<Linear, ComputeError> {
         Ok(Linear { weight: self.packed.weight(weight)?, bias: bias.map(vector).transpose()? })
@@ -362,6 +395,14 @@ impl Backend for NativeBackend {
 
     fn tied_head(&self, table: &Table) -> Result<Linear, ComputeError> {
         Ok(Linear { weight: table.weight.clone(), bias: None })
+    }
+
+    fn low_rank(&self, a: &PackedMatrix<'_>, b: &PackedMatrix<'_>, scale: f32) -> Result<LowRank, ComputeError> {
+        LowRank::new(a, b, scale)
+    }
+
+    fn low_rank_bytes(&self, product: &LowRank) -> usize {
+        product.bytes()
     }
 
     fn kv_pool(&self, shape: KvShape) -> Result<NativeKv, ComputeError> {
@@ -395,9 +436,19 @@ impl Backend for NativeBackend {
         Ok(rows)
     }
 
-    fn norm_qkv(&self, x: &Rows, norm: &Norm, linears: [&Linear; 3]) -> Result<Qkv<Rows>, ComputeError> {
-        let normed = self.norm(x, x.count(), |row| row, norm, &linears)?;
-        let mut outs = self.products(&normed, &linears).into_iter();
+    fn norm_qkv(
+        &self,
+        x: &Rows,
+        norm: &Norm,
+        linears: [&Linear; 3],
+        beside: [&[Beside<'_, Self>]; 3],
+    ) -> Result<Qkv<Rows>, ComputeError> {
+        let normed = self.norm(x, x.count(), |row| row, norm, &linears, is_adapted(&beside))?;
+        let mut outs = self.products(&normed, &linears);
+        for (out, beside) in outs.iter_mut().zip(beside) {
+            self.add_beside(&normed, beside, out)?;
+        }
+        let mut outs = outs.into_iter();
         match (outs.next(), outs.next(), outs.next()) {
             (Some(q), Some(k), Some(v)) => Ok(Qkv { q, k, v }),
             _ => Err(ComputeError::Step("three products gave fewer results".into())),
@@ -456,30 +507,35 @@ impl Backend for NativeBackend {
         &self,
         x: &Rows,
         linear: &Linear,
+        beside: &[Beside<'_, Self>],
         join: &Join<Self>,
         mut residual: Rows,
     ) -> Result<Rows, ComputeError> {
         if join.is_plain() {
             self.add_linear(x, linear, &mut residual)?;
+            add_beside(x, beside, &mut residual)?;
             return Ok(residual);
         }
         let mut branch = self.zeros(residual.count(), residual.width());
         self.add_linear(x, linear, &mut branch)?;
+        add_beside(x, beside, &mut branch)?;
         self.join(branch, join, residual)
     }
 
-    fn mlp(&self, mut x: Rows, mlp: &Mlp<Self>) -> Result<Rows, ComputeError> {
+    fn mlp(&self, mut x: Rows, mlp: &Mlp<Self>, beside: [&[Beside<'_, Self>]; 3]) -> Result<Rows, ComputeError> {
+        let adapted = is_adapted(&beside);
         match &mlp.kind {
             MlpKind::Gated(gated) => {
-                let normed = self.norm(&x, x.count(), |row| row, &mlp.norm, &[&gated.gate, &gated.up])?;
+                let normed = self.norm(&x, x.count(), |row| row, &mlp.norm, &[&gated.gate, &gated.up], adapted)?;
                 if mlp.join.is_plain() {
-                    self.add_gated(&normed, gated, &mut x)?;
+                    self.add_gated(&normed, gated, beside, &mut x)?;
                     return Ok(x);
                 }
                 let mut branch = self.zeros(x.count(), x.width());
-                self.add_gated(&normed, gated, &mut branch)?;
+                self.add_gated(&normed, gated, beside, &mut branch)?;
                 self.join(branch, &mlp.join, x)
             }
+            MlpKind::Experts(_) if adapted => Err(ComputeError::Step("experts have no adapters".into())),
             MlpKind::Experts(experts) => {
                 let branch = self.experts(&x, &mlp.norm, experts)?;
                 self.join(branch, &mlp.join, x)
@@ -487,14 +543,22 @@ impl Backend for NativeBackend {
         }
     }
 
-    fn head(&self, x: &Rows, rows: &[usize], norm: &Norm, head: &Linear) -> Result<Vec<f32>, ComputeError> {
+    fn head(
+        &self,
+        x: &Rows,
+        rows: &[usize],
+        norm: &Norm,
+        head: &Linear,
+        beside: &[Beside<'_, Self>],
+    ) -> Result<Vec<f32>, ComputeError> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[head])?;
+        let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[head], !beside.is_empty())?;
         let mut logits = [self.buffers.lasting_rows(rows.len(), head.weight.outputs())];
         self.products_into(&normed, &[head], &mut logits);
-        let [logits] = logits;
+        let [mut logits] = logits;
+        self.add_beside(&normed, beside, &mut logits)?;
         Ok(logits.into_numbers())
     }
 

@@ -161,6 +161,19 @@ impl Files {
         }
     }
 
+    /// Makes a file's content count as a part of the pack without keeping it; a fault where it cannot be read.
+    pub fn take_note(&mut self, path: &str) {
+        let mut own = blake3::Hasher::new();
+        let read = self.inside(path).and_then(|real| {
+            let file = fs::File::open(real).map_err(|e| format!("cannot be read: {e}"))?;
+            own.update_reader(file).map_err(|e| format!("cannot be read: {e}")).map(drop)
+        });
+        match read {
+            Ok(()) => drop(self.hasher.update(path.as_bytes()).update(own.finalize().as_bytes())),
+            Err(reason) => self.fatal(path, 0, reason),
+        }
+    }
+
     /// Warns of a file that is not read at all, and reports it.
     pub fn passed_over(&mut self, path: &str, reason: impl Into<String>) {
         let reason = reason.into();

@@ -104,6 +104,10 @@ pub struct MistakenFor {
     pub who: String,
     /// Words that give it away (any language), matched on stems.
     pub words: Vec<String>,
+    /// Words of those who do mean us though they say some of `words` ("my order number does not reach the widget").
+    /// Our name and our products are such words without being listed.
+    #[serde(default)]
+    pub unless: Vec<String>,
     /// The kind answer, by language.
     pub reply: BTreeMap<String, String>,
 }
@@ -127,12 +131,23 @@ pub struct Operator {
     pub default: bool,
     pub handoff: HandoffRules,
     pub sampling: OperatorSampling,
+    /// What the chat model writes this operator's answers through.
+    pub adapter: Option<OperatorAdapter>,
     pub active_version: String,
     /// Version -> share of new conversations, sums to 1; empty: the active version alone.
     pub shares: BTreeMap<String, f32>,
     /// Version (`v1`) -> instruction.
     pub versions: BTreeMap<String, Instruction>,
     pub examples: Vec<SampleAnswer>,
+}
+
+/// A LoRA adapter of the chat model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OperatorAdapter {
+    /// A GGUF file: its path in the pack, else in a models folder.
+    pub file: String,
+    /// How much of it is added: 1 as it was trained, 0.5 half of it.
+    pub scale: f32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,12 +1,16 @@
 //! `operators/NAME/`: settings, job instructions, sample answers.
 
 use std::collections::BTreeMap;
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::company::{line_of, line_of_key};
 use super::files::{Files, line_at};
-use super::{Company, HandoffRules, Instruction, InstructionSection, Operator, OperatorSampling, SampleAnswer, lines};
+use super::{
+    Company, HandoffRules, Instruction, InstructionSection, Operator, OperatorAdapter, OperatorSampling, Pack,
+    SampleAnswer, lines,
+};
 use crate::kb::detect_lang;
 use crate::kb::markdown::fences;
 
@@ -15,6 +19,9 @@ const FACTS: [&str; 2] = ["facts", "факты"];
 /// How a sample's two sides begin.
 const CUSTOMER: [&str; 2] = ["Customer", "Клиент"];
 const GOOD: [&str; 2] = ["Good", "Хорошо"];
+
+/// Beyond this an adapter drowns the model.
+const MOST_ADAPTER_SCALE: f32 = 4.0;
 
 /// Names that mean something else on the wire.
 const RESERVED: [&str; 2] = ["support", "firstline"];
@@ -35,6 +42,10 @@ struct OperatorFile {
     topics: Vec<String>,
     #[serde(default)]
     active_version: Option<String>,
+    #[serde(default)]
+    adapter: Option<String>,
+    #[serde(default)]
+    adapter_scale: Option<f32>,
     #[serde(default)]
     display_name: BTreeMap<String, String>,
     #[serde(default)]
@@ -104,6 +115,7 @@ fn read_one(files: &mut Files, company: &Company, name: String) -> Option<Operat
     let versions = read_versions(files, &folder);
     let active_version = active_version(files, &path, &text, &file, &versions)?;
     check(files, &path, &text, &file, &versions, company);
+    let adapter = read_adapter(files, &path, &text, &file);
     let examples = read_examples(files, &folder, company);
     let languages = if file.languages.is_empty() { company.languages.clone() } else { file.languages };
     Some(Operator {
@@ -117,6 +129,7 @@ fn read_one(files: &mut Files, company: &Company, name: String) -> Option<Operat
         default: file.default,
         handoff: file.handoff,
         sampling: file.sampling,
+        adapter,
         active_version,
         shares: file.shares,
         versions,
@@ -211,6 +224,52 @@ fn check(
     }
 }
 
+/// The adapter that an operator names. Where it lies in the pack, its content is a part of the pack's; whether it fits the
+/// chat model is not known here.
+fn read_adapter(files: &mut Files, path: &str, text: &str, file: &OperatorFile) -> Option<OperatorAdapter> {
+    let line = line_of_key(text, "adapter");
+    let Some(named) = &file.adapter else {
+        if file.adapter_scale.is_some() {
+            let line = line_of_key(text, "adapter_scale");
+            files.fatal(path, line, "there is an `adapter_scale`, and no `adapter` that it could be the scale of");
+        }
+        return None;
+    };
+    let scale = file.adapter_scale.unwrap_or(1.0);
+    if !(0.0..=MOST_ADAPTER_SCALE).contains(&scale) {
+        let reason = format!("`adapter_scale` is {scale}; it must be between 0 and {MOST_ADAPTER_SCALE}");
+        files.fatal(path, line_of_key(text, "adapter_scale"), reason);
+        return None;
+    }
+    let plain = |part: Component<'_>| matches!(part, Component::Normal(_));
+    if named.trim().is_empty() || !Path::new(named).components().all(plain) {
+        let reason = format!(
+            "`adapter` is {named:?}; it must be a file's path in the pack (operators/NAME/lora.gguf) or in the models \
+             folder, without `..` and not from the root"
+        );
+        files.fatal(path, line, reason);
+        return None;
+    }
+    if files.exists(named) {
+        files.take_note(named);
+    }
+    Some(OperatorAdapter { file: named.clone(), scale })
+}
+
+impl Pack {
+    /// Where an operator's adapter lies: in the pack, else in one of the models' folders.
+    ///
+    /// # Errors
+    /// Where it was looked for.
+    pub fn adapter_path(&self, adapter: &OperatorAdapter, folders: &[PathBuf]) -> Result<PathBuf, String> {
+        let places = || std::iter::once(&self.dir).chain(folders);
+        places().map(|folder| folder.join(&adapter.file)).find(|path| path.is_file()).ok_or_else(|| {
+            let looked_in: Vec<String> = places().map(|folder| folder.display().to_string()).collect();
+            format!("the adapter {:?} is in none of {}", adapter.file, looked_in.join(", "))
+        })
+    }
+}
+
 fn read_examples(files: &mut Files, folder: &str, company: &Company) -> Vec<SampleAnswer> {
     let path = format!("{folder}/examples.jsonl");
     if !files.exists(&path) {
@@ -298,6 +357,7 @@ fn samples(text: &str) -> Vec<SampleAnswer> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::KnowledgeSettings;
 
     #[test]
     fn the_core_ends_at_the_second_top_heading_and_sections_follow_the_subheadings() {
@@ -308,6 +368,47 @@ mod tests {
         assert_eq!(headings, ["Scenarios", "Scenarios / Refund"]);
         assert_eq!(instruction.sections[1].line, 10);
         assert_eq!(instruction.sections[1].text, "Pass on.\n");
+    }
+
+    fn read_toml(toml: &str) -> (Option<OperatorAdapter>, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("operators/igor");
+        std::fs::create_dir_all(&own).unwrap();
+        std::fs::write(folder.path().join("company.toml"), "name = \"x\"\nlanguages = [\"en\"]\n[about]\nen = \"x\"\n")
+            .unwrap();
+        std::fs::write(own.join("operator.toml"), format!("role = \"first line\"\ndefault = true\n{toml}")).unwrap();
+        std::fs::write(own.join("v1.md"), "# Igor\nBe kind.\n").unwrap();
+        std::fs::write(own.join("lora.gguf"), "GGUF").unwrap();
+        let pack = Pack::read(&KnowledgeSettings { dir: folder.path().into(), ..KnowledgeSettings::default() });
+        let adapter = pack.operators.first().and_then(|operator| operator.adapter.clone());
+        if let Some(adapter) = &adapter {
+            let found = pack.adapter_path(adapter, &["/nowhere".into()]);
+            assert_eq!(found.is_ok(), adapter.file == "operators/igor/lora.gguf");
+            assert!(found.is_ok() || found.unwrap_err().contains("/nowhere"));
+        }
+        let fatal = pack.faults.iter().filter(|fault| fault.fatal);
+        (adapter, fatal.map(|fault| format!("{}:{}: {}\n", fault.path, fault.line, fault.reason)).collect())
+    }
+
+    #[test]
+    fn an_operator_names_an_adapter_of_the_pack_or_of_the_models_folder_and_nothing_outside() {
+        let (adapter, faults) = read_toml("adapter = \"operators/igor/lora.gguf\"\nadapter_scale = 0.5\n");
+        let wanted = OperatorAdapter { file: "operators/igor/lora.gguf".into(), scale: 0.5 };
+        assert_eq!((adapter, faults.as_str()), (Some(wanted), ""));
+        assert_eq!(read_toml("adapter = \"ours.gguf\"\n").0.map(|adapter| adapter.scale), Some(1.0));
+        assert_eq!(read_toml("").0, None);
+        for (toml, said) in [
+            ("adapter = \"../x.gguf\"\n", "operator.toml:3: `adapter` is \"../x.gguf\""),
+            ("adapter = \"/etc/x.gguf\"\n", "not from the root"),
+            (
+                "adapter = \"x.gguf\"\nadapter_scale = 9.0\n",
+                "operator.toml:4: `adapter_scale` is 9; it must be between 0 and 4",
+            ),
+            ("adapter_scale = 1.0\n", "operator.toml:3: there is an `adapter_scale`, and no `adapter`"),
+        ] {
+            let (adapter, faults) = read_toml(toml);
+            assert!(adapter.is_none() && faults.contains(said), "{toml}: {faults}");
+        }
     }
 
     #[test]

@@ -295,6 +295,92 @@ fn grounded(model: &ChatModel, index: usize) -> GenerateRequest {
 
 const GROUNDED: usize = 5;
 
+/// A small model of random weights, and the adapter that belongs to it.
+fn adapted() -> (ChatModel, [Adapter; 2]) {
+    let golden = |kind: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(kind).join("llama.gguf");
+    let settings = EngineSettings { kv_mib: 64, backend: "native".into(), ..EngineSettings::default() };
+    let model = ChatModel::load("small", &golden("models"), &settings, None).unwrap();
+    let adapters = [1.0, 0.5].map(|scale| model.adapter(&golden("adapters"), scale, 1 << 20).unwrap());
+    (model, adapters)
+}
+
+/// A prompt of 100 tokens, and what is said to it through an adapter.
+async fn said(model: &ChatModel, shared_tokens: usize, adapter: Option<&Adapter>) -> (Vec<u32>, usize) {
+    let ends = model.inner.tokenizer.end_tokens();
+    let request = GenerateRequest {
+        prompt: (0..100).map(|n| 5 + n * 7 % 200).collect(),
+        sampling: SamplingParams { logit_bias: ends.iter().map(|end| (*end, -100.0)).collect(), ..greedy() },
+        max_tokens: 40,
+        cache: CacheScope { shared_tokens, salt: "x".into() },
+        top_logprobs: Some(2),
+        adapter: adapter.cloned(),
+        ..GenerateRequest::default()
+    };
+    let (steps, usage) = collect(model.generate(request).unwrap()).await;
+    (steps.into_iter().map(|(token, ..)| token).collect(), usage.cached_tokens)
+}
+
+#[tokio::test]
+async fn requests_with_different_adapters_share_no_cached_block_and_answer_as_if_alone() {
+    let (model, [first, second]) = adapted();
+    let wanted = [None, Some(&first), Some(&second)];
+    let mut alone = Vec::new();
+    for adapter in wanted {
+        let (tokens, cached) = said(&model, 0, adapter).await;
+        assert_eq!(cached, 0, "{adapter:?} found another's blocks");
+        alone.push(tokens);
+    }
+    assert!(alone[0] != alone[1] && alone[1] != alone[2] && alone[0] != alone[2]);
+    for (adapter, alone) in wanted.into_iter().zip(&alone) {
+        assert_eq!(said(&model, 0, adapter).await, (alone.clone(), 96), "after its own prefix");
+    }
+    let (fresh, [first, second]) = adapted();
+    let together = tokio::join!(
+        said(&fresh, 0, None),
+        said(&fresh, 0, Some(&first)),
+        said(&fresh, 0, Some(&second)),
+        said(&fresh, 0, Some(&first))
+    );
+    assert_eq!(
+        [&together.0.0, &together.1.0, &together.2.0, &together.3.0],
+        [&alone[0], &alone[1], &alone[2], &alone[1]]
+    );
+}
+
+#[tokio::test]
+async fn a_kept_instruction_belongs_to_its_adapter_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens: Vec<u32> = (0..64).map(|n| 5 + n * 7 % 200).collect();
+    let prefix = |adapter: &Adapter| AdaptedTokens { tokens: tokens.clone(), adapter: Some(adapter.clone()) };
+    let (model, [first, second]) = adapted();
+    let (expected, _) = said(&model, 64, Some(&first)).await;
+    drop(model);
+    let (model, [first_again, _]) = adapted();
+    assert!(!model.pin("igor/v1", prefix(&first_again), folder.path()).await.unwrap().restored);
+    assert_eq!(said(&model, 64, Some(&first_again)).await, (expected.clone(), 64));
+    assert_eq!(said(&model, 64, None).await.1, 0, "an instruction read through an adapter served one without");
+    drop(model);
+    let (model, [first_again, _]) = adapted();
+    assert!(model.pin("igor/v1", prefix(&first_again), folder.path()).await.unwrap().restored);
+    assert_eq!(said(&model, 64, Some(&first_again)).await, (expected, 64));
+    // The operator gets another adapter: nothing of the old one is taken.
+    assert!(!model.pin("igor/v1", prefix(&second), folder.path()).await.unwrap().restored);
+    assert!(!model.pin("olga/v1", tokens, folder.path()).await.unwrap().restored);
+    drop(first);
+}
+
+#[test]
+fn an_adapter_that_is_too_large_or_of_another_model_is_refused_with_its_file() {
+    let (model, _) = adapted();
+    let golden = |name: &str| Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/adapters").join(name);
+    let refused = |name: &str, most| model.adapter(&golden(name), 1.0, most).unwrap_err().to_string();
+    let said = refused("llama.gguf", 1000);
+    assert!(said.contains("llama.gguf") && said.contains("engine.adapters_mib"), "{said}");
+    assert!(refused("qwen2.gguf", 1 << 20).contains("for the architecture `qwen2`"));
+    assert!(refused("missing.gguf", 1 << 20).contains("cannot be read"));
+    assert!(model.adapter(&golden("llama.gguf"), f32::NAN, 1 << 20).is_err());
+}
+
 #[tokio::test]
 async fn drafted_answers_are_the_plain_ones_to_the_last_token() {
     let plain = load(|settings| settings.draft_tokens = 0);

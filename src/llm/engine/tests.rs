@@ -305,7 +305,7 @@ async fn logprobs_come_with_the_text_that_they_belong_to() {
 async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
     let first = rig(32);
     let core = prompt(160, 1);
-    first.handle.ask(|reply| Command::Pin { name: "igor".into(), prefix: core.clone(), reply }).await.unwrap();
+    first.handle.ask(|reply| Command::Pin { name: "igor".into(), prefix: core.clone().into(), reply }).await.unwrap();
     assert_eq!(first.handle.stats().kv_blocks_pinned, 5);
     let with_core = |seed: u32| {
         let mut tokens = core.clone();
@@ -326,13 +326,14 @@ async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
 
     let folder = tempfile::tempdir().unwrap();
     let settings = crate::config::EngineSettings::default();
-    let slot = super::super::prefix_store::PrefixSlot::new(folder.path(), "hash", &settings, "igor", &core);
+    let slot =
+        super::super::prefix_store::PrefixSlot::new(folder.path(), "hash", &settings, "igor", &core.clone().into());
     let mut writer = slot.create(5, 128).unwrap();
     saved.iter().for_each(|block| writer.push(block).unwrap());
     writer.commit().unwrap();
     let second = rig(32);
     let saved = slot.read(5).unwrap().unwrap();
-    let restore = |reply| Command::Restore { name: "igor".into(), prefix: core.clone(), saved, reply };
+    let restore = |reply| Command::Restore { name: "igor".into(), prefix: core.clone().into(), saved, reply };
     second.handle.ask(restore).await.unwrap();
     let (again, _, usage) = finish(second.handle.generate(with_core(3))).await;
     assert_eq!((again, usage.cached_tokens), (answer, 160));
@@ -344,11 +345,12 @@ async fn pinning_again_under_a_name_lets_the_older_prefix_go() {
     let rig = rig(32);
     for (seed, blocks) in [(1, 4), (2, 6), (2, 6)] {
         let prefix = prompt(blocks * BLOCK_TOKENS, seed);
-        rig.handle.ask(|reply| Command::Pin { name: "igor".into(), prefix, reply }).await.unwrap();
+        rig.handle.ask(|reply| Command::Pin { name: "igor".into(), prefix: prefix.into(), reply }).await.unwrap();
         assert_eq!(rig.handle.stats().kv_blocks_pinned, blocks);
     }
     let too_long = prompt(26 * BLOCK_TOKENS, 3);
-    let error = rig.handle.ask(|reply| Command::Pin { name: "max".into(), prefix: too_long, reply }).await.unwrap_err();
+    let error =
+        rig.handle.ask(|reply| Command::Pin { name: "max".into(), prefix: too_long.into(), reply }).await.unwrap_err();
     assert!(error.to_string().contains("6 of 32 are pinned already"), "{error}");
 }
 

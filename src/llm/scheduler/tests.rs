@@ -21,7 +21,7 @@ fn submit(scheduler: &mut Scheduler, id: SequenceId, tokens: usize, max_answer: 
 /// Pins a prefix as if it had been read from a file.
 fn restore(scheduler: &mut Scheduler, prefix: &[u32]) -> Vec<BlockId> {
     let blocks: Vec<_> = (0..prefix.len() / BLOCK_TOKENS).map(|_| scheduler.pool.allocate().unwrap()).collect();
-    scheduler.pin_shared(prefix, &blocks)
+    scheduler.pin_shared(&prefix.to_vec().into(), &blocks)
 }
 
 /// Plans a step and pretends to compute it; every draw gives token 7.
@@ -185,7 +185,7 @@ fn a_prompt_that_is_to_be_pinned_is_read_whole_and_draws_nothing() {
     assert!(!step(&mut scheduler).shares[0].draws && !scheduler.is_read(1));
     step(&mut scheduler);
     assert!(scheduler.is_read(1));
-    assert_eq!(scheduler.find_shared(&core).unwrap().len(), 5);
+    assert_eq!(scheduler.find_shared(&core.clone().into()).unwrap().len(), 5);
     assert!(step(&mut scheduler).shares.is_empty());
 }
 
@@ -197,7 +197,7 @@ fn restoring_a_prefix_that_is_partly_cached_pins_each_of_its_blocks_once() {
     scheduler.submit(Sequence::new(1, core[..40].to_vec(), 5, scope)).unwrap();
     step(&mut scheduler);
     let pinned = restore(&mut scheduler, &core);
-    assert_eq!(scheduler.find_shared(&core), Some(pinned.clone()));
+    assert_eq!(scheduler.find_shared(&core.clone().into()), Some(pinned.clone()));
     scheduler.remove(1);
     assert_eq!((scheduler.pool.pinned(), scheduler.pool.used()), (3, 3));
     pinned.iter().for_each(|b| scheduler.pool.unpin(*b));
@@ -321,7 +321,7 @@ fn random_operations_leak_no_block_and_never_mix_up_contents() {
                     assert!(scheduler.remove(id).is_some());
                 }
                 4 if pins.len() < 2 => {
-                    if let Some(found) = scheduler.find_shared(&core[..96]) {
+                    if let Some(found) = scheduler.find_shared(&core[..96].to_vec().into()) {
                         found.iter().for_each(|b| scheduler.pool.pin(*b));
                         pins.push(found);
                     }

@@ -6,7 +6,7 @@ use base64::Engine as _;
 
 use super::{golden, golden_json, settings, starter};
 use crate::compute::{Activation, RopeKind};
-use crate::model::{ChatTokenizer, Decoder, Gguf, ModelSpec, StepSequence, WantLogits};
+use crate::model::{Adapter, ChatTokenizer, Decoder, Gguf, ModelSpec, StepSequence, WantLogits};
 
 const FAMILIES: [&str; 11] =
     ["llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-long", "qwen3moe", "granite", "yarn"];
@@ -14,20 +14,24 @@ const FAMILIES: [&str; 11] =
 /// What is allowed between our logits and llama.cpp's on F32 weights.
 const RELATIVE_ERROR: f64 = 1e-3;
 
-fn family(name: &str) -> PathBuf {
+pub(super) fn family(name: &str) -> PathBuf {
     golden(&format!("models/{name}.gguf"))
 }
 
 /// All logits of `tokens`, in one step.
-fn logits(decoder: &mut Decoder, tokens: &[u32]) -> Vec<f32> {
+fn logits(decoder: &mut Decoder, tokens: &[u32], adapter: Option<&Adapter>) -> Vec<f32> {
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(32) as u32).collect();
-    let step = StepSequence { tokens, start: 0, blocks: &blocks, logits: WantLogits::All };
+    let step = StepSequence { tokens, start: 0, blocks: &blocks, logits: WantLogits::All, adapter };
     decoder.step(&[step]).unwrap().remove(0)
 }
 
 /// The largest relative error of a position's logits, `|ours - theirs| / |theirs|`, over the golden's 200 positions.
 fn worst_error(name: &str, decoder: &mut Decoder) -> f64 {
-    let golden = &golden_json("models.json")[name];
+    relative_error(&golden_json("models.json")[name], decoder, None)
+}
+
+/// The same for any golden and an adapter.
+pub(super) fn relative_error(golden: &serde_json::Value, decoder: &mut Decoder, adapter: Option<&Adapter>) -> f64 {
     let tokens: Vec<u32> = golden["tokens"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u32).collect();
     assert_eq!(tokens.len(), 200);
     let stride = golden["stride"].as_u64().unwrap() as usize;
@@ -36,7 +40,7 @@ fn worst_error(name: &str, decoder: &mut Decoder) -> f64 {
     let vocab = decoder.vocab();
     let sampled = vocab.div_ceil(stride);
     assert_eq!(theirs.len(), 200 * sampled);
-    let ours = logits(decoder, &tokens);
+    let ours = logits(decoder, &tokens, adapter);
     let error = |(ours, theirs): (&[f32], &[f32])| -> f64 {
         let (mut difference, mut size) = (0.0, 0.0);
         for (a, b) in ours.iter().step_by(stride).zip(theirs) {
@@ -159,7 +163,7 @@ fn longrope_takes_the_table_that_fits_the_longest_sequence() {
 }
 
 /// A copy of a file in which the first half of an F32 tensor is larger by a fifth.
-fn with_half_a_tensor_larger(path: &Path, tensor: &str, folder: &Path) -> PathBuf {
+pub(super) fn with_half_a_tensor_larger(path: &Path, tensor: &str, folder: &Path) -> PathBuf {
     let range = Gguf::open(path).unwrap().byte_range(tensor).unwrap();
     let mut bytes = std::fs::read(path).unwrap();
     let half = range.start..range.start + range.len() / 8 * 4;
@@ -217,7 +221,7 @@ fn teacher_forced(decoder: &mut Decoder) -> (Vec<usize>, f64) {
     let (mut best_tokens, mut nll) = (Vec::new(), 0.0);
     for (chunk, part) in tokens.chunks(250).enumerate() {
         let start = chunk * 250;
-        let step = StepSequence { tokens: part, start, blocks: &blocks, logits: WantLogits::All };
+        let step = StepSequence { tokens: part, start, blocks: &blocks, logits: WantLogits::All, adapter: None };
         for (offset, row) in decoder.step(&[step]).unwrap()[0].chunks(vocab).enumerate() {
             let best = (0..vocab).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap();
             best_tokens.push(best);

@@ -1,5 +1,6 @@
 //! Tests against llama.cpp's numbers (made by scripts/make-goldens), and of damaged files.
 
+mod adapters;
 mod damaged;
 mod logits;
 mod split;

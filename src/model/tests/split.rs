@@ -8,7 +8,7 @@ use crate::model::{ChatTokenizer, Decoder, Gguf, StepSequence, WantLogits};
 fn logits(path: &Path) -> Vec<f32> {
     let mut decoder = Decoder::load(path, &settings("native")).unwrap();
     let tokens: Vec<u32> = (0..50).map(|n| 3 + n * 5 % 90).collect();
-    let step = StepSequence { tokens: &tokens, start: 0, blocks: &[0, 1], logits: WantLogits::All };
+    let step = StepSequence { tokens: &tokens, start: 0, blocks: &[0, 1], logits: WantLogits::All, adapter: None };
     decoder.step(&[step]).unwrap().remove(0)
 }
 

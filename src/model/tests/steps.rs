@@ -24,7 +24,7 @@ fn tokens(seed: u64, len: usize) -> Vec<u32> {
 /// Logits of the last token, the sequence alone and whole.
 fn alone(decoder: impl Fn() -> Decoder, tokens: &[u32]) -> Vec<f32> {
     let blocks: Vec<u32> = (0..tokens.len().div_ceil(32) as u32).collect();
-    let step = StepSequence { tokens, start: 0, blocks: &blocks, logits: WantLogits::Last };
+    let step = StepSequence { tokens, start: 0, blocks: &blocks, logits: WantLogits::Last, adapter: None };
     decoder().step(&[step]).unwrap().remove(0)
 }
 
@@ -38,8 +38,8 @@ fn compare_with_others_and_alone(load: fn() -> Decoder) {
     let (a, b, c) = (tokens(1, 150), tokens(2, 33), tokens(3, 70));
     let mut decoder = load();
     let (of_a, of_b, of_c) = ([7, 3, 9, 1, 0], [2, 8], [5, 6, 4]);
-    let last = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last };
-    let no = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::No };
+    let last = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last, adapter: None };
+    let no = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::No, adapter: None };
     // a in chunks of 16 with b's decodes and c's chunks beside it.
     assert!(decoder.step(&[no(&b[..31], 0, &of_b)]).unwrap()[0].is_empty());
     let mut from = 0;
@@ -67,7 +67,7 @@ fn compare_with_others_and_alone(load: fn() -> Decoder) {
 #[test]
 fn a_sequence_asks_for_no_one_or_all_logits() {
     let tokens = tokens(4, 20);
-    let step = |logits| StepSequence { tokens: &tokens, start: 0, blocks: &[0], logits };
+    let step = |logits| StepSequence { tokens: &tokens, start: 0, blocks: &[0], logits, adapter: None };
     let mut decoder = decoder();
     let vocab = decoder.vocab();
     let answer = decoder.step(&[step(WantLogits::All)]).unwrap().remove(0);
@@ -75,7 +75,7 @@ fn a_sequence_asks_for_no_one_or_all_logits() {
     assert_eq!(decoder.step(&[step(WantLogits::Last)]).unwrap()[0], answer[19 * vocab..]);
     assert!(decoder.step(&[step(WantLogits::No)]).unwrap()[0].is_empty());
     assert!(decoder.step(&[]).unwrap().is_empty());
-    let nothing = StepSequence { tokens: &[], start: 0, blocks: &[], logits: WantLogits::Last };
+    let nothing = StepSequence { tokens: &[], start: 0, blocks: &[], logits: WantLogits::Last, adapter: None };
     assert_eq!(decoder.step(&[nothing]).unwrap(), [Vec::<f32>::new()]);
 }
 
@@ -88,7 +88,7 @@ fn saved_blocks_stand_in_for_a_computed_prefix() {
 fn compare_with_a_saved_prefix(load: fn() -> Decoder) {
     let tokens = tokens(5, 65);
     let mut first = load();
-    let step = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last };
+    let step = |tokens, start, blocks| StepSequence { tokens, start, blocks, logits: WantLogits::Last, adapter: None };
     first.step(&[step(&tokens[..64], 0, &[0, 1])]).unwrap();
     let saved: Vec<Vec<u8>> = (0..2).map(|block| first.export_block(block).unwrap()).collect();
     let mut second = load();
@@ -105,7 +105,7 @@ fn steps_outside_the_model_are_refused() {
     let mut decoder = decoder();
     let blocks = decoder.kv_blocks() as u32;
     let mut error = |tokens: &[u32], start, blocks: &[u32]| {
-        let step = StepSequence { tokens, start, blocks, logits: WantLogits::Last };
+        let step = StepSequence { tokens, start, blocks, logits: WantLogits::Last, adapter: None };
         decoder.step(&[step]).unwrap_err().to_string()
     };
     assert!(error(&[100_000], 0, &[0]).contains("token 100000"));
