@@ -9,6 +9,9 @@ use serde::de::DeserializeOwned;
 use super::EmbedError;
 use super::pooling::Pooling;
 
+/// The decoders that embed texts.
+const DECODER: &str = "qwen3";
+
 /// The encoder's shape, from `config.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct EncoderConfig {
@@ -35,6 +38,15 @@ impl EncoderConfig {
     /// # Errors
     /// Names what is missing or of another architecture.
     pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        let config = Self::read_any(dir)?;
+        match config.is_decoder() {
+            false => Ok(config),
+            true => Err(fault(&dir.join("config.json"), "model_type is `qwen3`: a decoder, which is no cross-encoder")),
+        }
+    }
+
+    /// The same, also of a decoder.
+    fn read_any(dir: &Path) -> Result<Self, EmbedError> {
         if !dir.is_dir() {
             return Err(fault(
                 dir,
@@ -45,6 +57,11 @@ impl EncoderConfig {
         let config: Self = read_json(&path)?;
         config.check().map_err(|reason| fault(&path, &reason))?;
         Ok(config)
+    }
+
+    /// True for a decoder that embeds texts; its own reader checks the rest.
+    pub fn is_decoder(&self) -> bool {
+        self.model_type == DECODER
     }
 
     /// Longest text in tokens, special tokens included.
@@ -63,7 +80,7 @@ impl EncoderConfig {
     /// RoBERTa counts positions from `pad_token_id + 1`, BERT from 0.
     pub fn first_position(&self) -> usize {
         match self.model_type.as_str() {
-            "bert" => 0,
+            "bert" | DECODER => 0,
             _ => self.pad_token_id.unwrap_or(1) as usize + 1,
         }
     }
@@ -71,16 +88,17 @@ impl EncoderConfig {
     /// # Errors
     /// What is of another architecture, or makes no sense.
     pub(super) fn check(&self) -> Result<(), String> {
-        if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
+        if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta" | DECODER) {
             return Err(format!(
-                "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta)",
+                "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta) and \
+                 with decoders (qwen3)",
                 self.model_type
             ));
         }
         if self.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             return Err("position_embedding_type must be `absolute`".into());
         }
-        if self.hidden_act != "gelu" {
+        if self.hidden_act != "gelu" && !self.is_decoder() {
             return Err(format!("hidden_act is `{}`; only `gelu` is known", self.hidden_act));
         }
         let sizes = [self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_attention_heads];
@@ -181,7 +199,7 @@ struct PromptConfig {
 impl FolderConfig {
     /// Reads the JSON files of `dir`. `id` helps where a model's prefixes are known but its folder does not name them.
     pub fn read(id: &str, dir: &Path) -> Result<Self, EmbedError> {
-        let encoder = EncoderConfig::read(dir)?;
+        let encoder = EncoderConfig::read_any(dir)?;
         // Without modules.json sentence-transformers itself falls back to mean pooling.
         let mut pooling = Pooling::Mean;
         let mut normalize = false;
@@ -229,6 +247,11 @@ impl FolderConfig {
         let (query_prefix, passage_prefix) = prefixes(id, &PromptConfig::default());
         Self { encoder, pooling, normalize: true, max_tokens, lowercase: false, query_prefix, passage_prefix }
     }
+}
+
+/// The prefixes of a model that names none.
+pub(super) fn prefixes_of(id: &str) -> (String, String) {
+    prefixes(id, &PromptConfig::default())
 }
 
 /// The prefixes of a query and of a passage. E5 models need theirs although most copies of them do not say so.

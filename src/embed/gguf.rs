@@ -27,6 +27,16 @@ impl From<ModelError> for EmbedError {
     }
 }
 
+/// The file, where it is a decoder that embeds texts.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn decoder(path: &Path) -> Result<Option<Gguf>, EmbedError> {
+    let gguf = Gguf::open(path)?;
+    let is_decoder = gguf.need_text("general.architecture")? == "qwen3";
+    Ok(is_decoder.then_some(gguf))
+}
+
 /// Everything but the weights: configuration, and `tokenizer.json` as the folder would have it.
 ///
 /// # Errors
@@ -36,8 +46,8 @@ pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Vec<u8>
     let architecture = gguf.need_text("general.architecture")?;
     if architecture != "bert" {
         let reason = format!(
-            "it is a `{architecture}` model; of GGUF files, embedding models of the `bert` architecture are read (others as \
-             folders of safetensors: docs/embedders.md)"
+            "it is a `{architecture}` model; of GGUF files, embedding models of the `bert` and `qwen3` architectures are \
+             read (others as folders of safetensors: docs/embedders.md)"
         );
         return Err(gguf.error(reason).into());
     }
