@@ -349,9 +349,7 @@ fn place_fit(query: &Query, place: &Place, lexicon: &Lexicon) -> f32 {
                 "найт",
                 "находят",
                 "наход",
-                "наход",
                 "пункт",
-                "lumichat",
             ]);
             let explained = text::coverage(&query.stems, &near, soft);
             if actions::contradict(&query.stems, label) { 0.2 * named } else { 0.55 * named + 0.45 * explained }

@@ -6,6 +6,7 @@
 //! one line are one *family*: they are held out together, or a detector would be tested on what it was taught. Prose is no
 //! pattern; `\n` stands for a line's end in it.
 
+use super::asked;
 use crate::kb::pack::{FaqEntry, Pack};
 
 /// Customers' honest messages to all kinds of companies, look-alikes of a wish for a person among them.
@@ -14,9 +15,14 @@ pub const CUSTOMER: &str = "customer";
 pub const PROSE: &str = "prose";
 /// A pack's own questions and sample answers' questions.
 pub const OWN: &str = "own";
+/// What a pack's pages say that it is asked, while its own questions are few: on its topic, but not written by customers.
+pub const PAGE: &str = "page";
 
 /// Most of a pack's questions that are learnt from: so many say what its customers ask, and more only take time.
 const MOST_OWN: usize = 4000;
+/// A pack's own examples that suffice to say what is on its topic. With fewer its pages speak too, in so many messages.
+const ENOUGH_OWN: usize = 200;
+const OF_PAGES: usize = 400;
 
 /// (label, one message a line)
 const GENERAL: [(&str, &str); 18] = [
@@ -78,6 +84,10 @@ fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Exampl
     }
     all.extend(questions.into_iter().map(|q| own(q, OWN)));
     all.extend(pack.operators.iter().flat_map(|o| &o.examples).map(|e| own(&e.question, "sample")));
+    if all.iter().filter(|e| on_topic(e)).count() < ENOUGH_OWN {
+        let asked = asked::of_pages(pack, OF_PAGES).into_iter();
+        all.extend(asked.map(|(text, page)| Example { text, label: PAGE.into(), of_pack: true, family: number(page) }));
+    }
     all.extend(general());
     all.sort_by_key(|e| (*blake3::hash(e.text.as_bytes()).as_bytes(), e.label.clone()));
     all.dedup_by(|a, b| a.text == b.text);
@@ -146,7 +156,7 @@ pub fn served(label: &str) -> bool {
 
 /// True for a pack's own example of what the company is asked.
 pub fn on_topic(example: &Example) -> bool {
-    example.of_pack && matches!(example.label.as_str(), "ok" | "rude" | "sample" | OWN)
+    example.of_pack && matches!(example.label.as_str(), "ok" | "rude" | "sample" | OWN | PAGE)
 }
 
 #[cfg(test)]

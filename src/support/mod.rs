@@ -27,6 +27,7 @@ use crate::text::{self, actions};
 
 mod adapters;
 pub mod answer;
+mod asked;
 pub mod attack;
 mod boilerplate;
 pub mod check;

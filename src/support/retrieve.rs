@@ -67,6 +67,7 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
         words = format!("{} {message}", kept.join(" "));
     }
     let mut intent = intent(&words);
+    intent.place &= !asks_for_company(&message, company);
     let code_in = fences::named(&words);
     // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
     intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
@@ -247,7 +248,7 @@ fn strangers(message: &str, lexicon: &Lexicon) -> HashSet<String> {
 
 const PLACE: &str = "where|where's|wheres|find the|locate|which menu|which section|which screen|which tab|what menu|which place|what do i click|where do i click|get to|path to|\
     где|куда|в каком разделе|в каком меню|в каком месте|на какой вкладке|как найти|как попасть|не могу найти|не нахожу|can't find|cannot find|как зайти в|путь к";
-const NOT_PLACE: &str = "where are your servers|data stored|сервер*|where is lumichat|хранятся|хранится";
+const NOT_PLACE: &str = "where are your servers|data stored|сервер*|хранятся|хранится";
 const CODE: &str = "code|snippet|script for|example code|sample code|curl|код|кода|коде|скрипт для|сниппет*|пример запроса|пример кода|фрагмент*|пример на|листинг|конфиг*|config|\
     which line|what line|sample|an example|show example*|пример|примеры|образец|which php|what php|which liquid|html for|header line";
 const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
@@ -255,6 +256,19 @@ const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки
 const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";
 const NOT_PICTURE: &str =
     "profile picture|my picture|upload*|загруз*|send a picture|send picture*|visitors send|моя картинк*|в профил*";
+
+/// "Where is Acme?" asks for an address, not for a place of the app.
+fn asks_for_company(message: &str, company: &Company) -> bool {
+    let (message, name) = (text::fold(message), text::fold(&company.name));
+    let (said, name) = (text::words(&message), text::words(&name));
+    // At most "based" or "located" follows: the Acme button is a place again.
+    let beginnings = [["where", "is"].as_slice(), &["where", "are"], &["где"], &["где", "находится"]];
+    !name.is_empty()
+        && beginnings.into_iter().any(|beginning| {
+            let wanted = [beginning, &name].concat();
+            said.starts_with(&wanted) && said.len() <= wanted.len() + 1
+        })
+}
 
 /// Reads what kind of answer is asked for.
 pub fn intent(message: &str) -> Intent {
@@ -405,6 +419,9 @@ mod tests {
 
     #[test]
     fn where_and_code_are_heard_and_error_codes_are_not_code() {
+        let acme = Company { name: "Acme Tools".into(), ..Default::default() };
+        assert!(asks_for_company("Where is Acme Tools based?", &acme) && asks_for_company("где Acme Tools", &acme));
+        assert!(!asks_for_company("where is Acme Tools in the menu", &acme));
         assert!(intent("Where do I find my invoices?").place && intent("где мои счета").place);
         assert!(intent("give me code for React").code && intent("дай код для React").code);
         assert!(!intent("what is error code LC-101").code && !intent("backup codes").code);

@@ -104,6 +104,10 @@ pub struct MistakenFor {
     pub who: String,
     /// Words that give it away (any language), matched on stems.
     pub words: Vec<String>,
+    /// Words of those who do mean us though they say some of `words` ("my order number does not reach the widget").
+    /// Our name and our products are such words without being listed.
+    #[serde(default)]
+    pub unless: Vec<String>,
     /// The kind answer, by language.
     pub reply: BTreeMap<String, String>,
 }

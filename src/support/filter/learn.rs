@@ -6,7 +6,7 @@ use crate::classify::{CharModel, Features, Panel, Scope, Training};
 use crate::embed::{EmbedError, Embedder, Role};
 use crate::kb::pack::Pack;
 use crate::support::attack::AttackDetector;
-use crate::support::general::{self, CUSTOMER, Example, served};
+use crate::support::general::{self, CUSTOMER, Example, PAGE, served};
 use crate::support::rules;
 
 /// A detector's lesson: which rows it sees, what it must spare, and how much.
@@ -73,8 +73,9 @@ impl Filters {
             site: pack.company.site.clone(),
         };
         let nothing = Vec::new();
+        let few = examples.iter().any(|e| e.label == PAGE);
         let train = |lesson: &Lesson| {
-            let seen = examples.iter().zip(&vectors).filter(|(e, _)| sees(lesson, e));
+            let seen = examples.iter().zip(&vectors).filter(|(e, _)| sees(lesson, e, few));
             let rows: Vec<Training> = seen
                 .map(|(e, vector)| if lesson.letters_only { (e, &nothing) } else { (e, vector) })
                 .map(|(e, vector)| Training {
@@ -83,7 +84,7 @@ impl Filters {
                     family: e.family,
                 })
                 .collect();
-            let spared = |label: &str| served(label) && label != lesson.label;
+            let spared = |label: &str| (served(label) || label == PAGE) && label != lesson.label;
             Panel::learn(&rows, lesson.label, spared, lesson.spared_share, lesson.floor)
         };
         let articles = || pack.articles.iter().map(|a| a.text.as_str());
@@ -142,12 +143,18 @@ pub fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, Emb
     Ok(vectors)
 }
 
-/// Whether a row is part of a detector's lesson.
-fn sees(lesson: &Lesson, example: &Example) -> bool {
+/// Whether a row is part of a detector's lesson. `few`: the pack has few questions of its own.
+fn sees(lesson: &Lesson, example: &Example, few: bool) -> bool {
     let own = lesson.label == example.label;
     match lesson.of_pack_only {
         // What is off-topic for everyone is so for this company; other companies' customers say nothing of ours.
-        true => example.of_pack || own || example.label == "spam",
+        // Where those are too few to say how ours write, theirs say at least how a customer's question sounds.
+        true => {
+            example.of_pack
+                || own
+                || example.label == "spam"
+                || (few && lesson.label == "off_topic" && example.label == CUSTOMER)
+        }
         false => {
             own || (served(&example.label) || matches!(example.label.as_str(), "off_topic" | "wrong_company" | "spam"))
         }
