@@ -291,6 +291,9 @@ impl<B: Backend> Forward for Transformer<B> {
         let of_head = beside(&of_head, |adapter| adapter.head.as_ref());
         let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head, &of_head)?;
         finish(&mut logits, &spec.scales);
+        if let [_] = &wanted[..] {
+            return Ok(vec![logits]);
+        }
         Ok(shared_out(&logits, &wanted, spec.vocab))
     }
 

@@ -213,7 +213,7 @@ unsafe fn block<L: Lanes>(rows: usize, x: (*const f32, usize), w: (*const f32, u
             let (x, to) = ((x.0.add(row * x.1), x.1), (to.0.add(row * to.1), to.1));
             row += match rows - row {
                 left if L::ROWS >= 8 && left >= 8 => block_rows::<L, 8>(x, w, to),
-                left if left >= 4 => block_rows::<L, 4>(x, w, to),
+                left if L::ROWS >= 4 && left >= 4 => block_rows::<L, 4>(x, w, to),
                 left if left >= 2 => block_rows::<L, 2>(x, w, to),
                 _ => block_rows::<L, 1>(x, w, to),
             };
