@@ -11,6 +11,9 @@ use super::EmbedError;
 use super::pooling::Pooling;
 use super::rotary::{self, Rotary};
 
+/// The decoders that embed texts.
+const DECODER: &str = "qwen3";
+
 /// The encoder's shape, from `config.json`.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct EncoderConfig {
@@ -40,6 +43,15 @@ impl EncoderConfig {
     /// # Errors
     /// Names what is missing or of another architecture.
     pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        let config = Self::read_any(dir)?;
+        match config.is_decoder() {
+            false => Ok(config),
+            true => Err(fault(&dir.join("config.json"), "model_type is `qwen3`: a decoder, which is no cross-encoder")),
+        }
+    }
+
+    /// The same, also of a decoder.
+    fn read_any(dir: &Path) -> Result<Self, EmbedError> {
         if !dir.is_dir() {
             return Err(fault(
                 dir,
@@ -59,6 +71,11 @@ impl EncoderConfig {
         Ok(config)
     }
 
+    /// True for a decoder that embeds texts; its own reader checks the rest.
+    pub fn is_decoder(&self) -> bool {
+        self.model_type == DECODER
+    }
+
     /// Longest text in tokens, special tokens included.
     pub fn max_tokens(&self) -> usize {
         self.max_position_embeddings - self.first_position()
@@ -76,7 +93,7 @@ impl EncoderConfig {
     pub fn first_position(&self) -> usize {
         match self.model_type.as_str() {
             _ if self.rotary.is_some() => 0,
-            "bert" => 0,
+            "bert" | DECODER => 0,
             _ => self.pad_token_id.unwrap_or(1) as usize + 1,
         }
     }
@@ -84,17 +101,17 @@ impl EncoderConfig {
     /// # Errors
     /// What is of another architecture, or makes no sense.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.rotary.is_none() && !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
+        if self.rotary.is_none() && !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta" | DECODER) {
             return Err(format!(
                 "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta, \
-                 modernbert, nomic_bert)",
+                 modernbert, nomic_bert) and with decoders (qwen3)",
                 self.model_type
             ));
         }
         if self.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             return Err("position_embedding_type must be `absolute`".into());
         }
-        if self.hidden_act != "gelu" {
+        if self.hidden_act != "gelu" && !self.is_decoder() {
             return Err(format!("hidden_act is `{}`; only `gelu` is known", self.hidden_act));
         }
         let sizes = [self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_attention_heads];
@@ -199,7 +216,7 @@ struct PromptConfig {
 impl FolderConfig {
     /// Reads the JSON files of `dir`. `id` helps where a model's prefixes are known but its folder does not name them.
     pub fn read(id: &str, dir: &Path) -> Result<Self, EmbedError> {
-        let encoder = EncoderConfig::read(dir)?;
+        let encoder = EncoderConfig::read_any(dir)?;
         // Without modules.json sentence-transformers itself falls back to mean pooling.
         let mut pooling = Pooling::Mean;
         let mut normalize = false;
@@ -247,6 +264,11 @@ impl FolderConfig {
         let (query_prefix, passage_prefix) = prefixes(id, &PromptConfig::default());
         Self { encoder, pooling, normalize: true, max_tokens, lowercase: false, query_prefix, passage_prefix }
     }
+}
+
+/// The prefixes of a model that names none.
+pub(super) fn prefixes_of(id: &str) -> (String, String) {
+    prefixes(id, &PromptConfig::default())
 }
 
 /// The prefixes of a query and of a passage. E5 and nomic models need theirs although most copies of them do not say so.

@@ -22,6 +22,16 @@ impl From<ModelError> for EmbedError {
     }
 }
 
+/// The file, where it is a decoder that embeds texts.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn decoder(path: &Path) -> Result<Option<Gguf>, EmbedError> {
+    let gguf = Gguf::open(path)?;
+    let is_decoder = gguf.need_text("general.architecture")? == "qwen3";
+    Ok(is_decoder.then_some(gguf))
+}
+
 /// llama.cpp's number of a reranker's pooling.
 const RANK: usize = 4;
 
@@ -66,8 +76,8 @@ fn open(path: &Path) -> Result<(Gguf, EncoderConfig), EmbedError> {
         "nomic-bert" => rotary::nomic_file(&gguf)?,
         other => {
             let reason = format!(
-                "it is a `{other}` model; of GGUF files, embedding models of the `bert` and `nomic-bert` architectures are \
-                 read (others as folders of safetensors: docs/embedders.md)"
+                "it is a `{other}` model; of GGUF files, embedding models of the `bert`, `nomic-bert` and `qwen3` architectures \
+                 are read (others as folders of safetensors: docs/embedders.md)"
             );
             return Err(gguf.error(reason).into());
         }

@@ -9,6 +9,8 @@
 //! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
 //! is spread over the cores within. A text that is longer than the model reads is cut, and the answer says so.
 //!
+//! Qwen3-Embedding is a chat model's decoder (`causal`), which runs as such, in a folder or a GGUF file.
+//!
 //! A *reranker* (`rerank`) is such an encoder that reads a question and a passage together and gives one score.
 //!
 //! Weights and the activations before each product are rounded to bfloat16 on CPUs with AMX, and to integers of 12 to 14
@@ -20,6 +22,7 @@ use std::sync::{Arc, OnceLock};
 
 use tokenizers::TruncationDirection;
 
+mod causal;
 mod charsmap;
 mod encoder;
 mod folder;
@@ -34,6 +37,7 @@ pub use rerank::Reranker;
 
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
+use causal::Causal;
 use encoder::{Encoder, Input};
 use folder::{EncoderConfig, FolderConfig, Shorter, fault};
 use vocabulary::Words;
@@ -62,7 +66,13 @@ pub struct Embeddings {
 /// An embedding model. Cheap to clone; calls block (use `spawn_blocking` from async code).
 #[derive(Clone)]
 pub struct Embedder {
-    inner: Arc<Inner>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Encoder(Arc<Inner>),
+    Decoder(Arc<Causal>),
 }
 
 struct Inner {
@@ -90,6 +100,9 @@ impl Embedder {
             return Self::load_gguf(precision, id, dir, languages);
         }
         let config = FolderConfig::read(id, dir)?;
+        if config.encoder.is_decoder() {
+            return Ok(Self { kind: Kind::Decoder(Arc::new(Causal::of_folder((id, languages), dir, config)?)) });
+        }
         let (words, tokenizer_bytes) = load_words(dir, &config.encoder)?;
         let (weights_path, weights) = read_weights(dir)?;
         let encoder = weights::load(&weights_path, &weights, &config.encoder, precision)?;
@@ -102,6 +115,9 @@ impl Embedder {
 
     /// Loads a GGUF file.
     fn load_gguf(precision: Precision, id: &str, path: &Path, languages: &[String]) -> Result<Self, EmbedError> {
+        if let Some(file) = gguf::decoder(path)? {
+            return Ok(Self { kind: Kind::Decoder(Arc::new(Causal::of_gguf((id, languages), &file, path)?)) });
+        }
         let (file, config, words) = gguf::read(id, path)?;
         let encoder = weights::load_gguf(path, &file, &config.encoder, precision)?;
         let mut hasher = blake3::Hasher::new();
@@ -120,26 +136,40 @@ impl Embedder {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        Self { inner: Arc::new(Inner { id, hash, languages, config, words, encoder, pad, shorter }) }
+        let inner = Inner { id, hash, languages, config, words, encoder, pad, shorter };
+        Self { kind: Kind::Encoder(Arc::new(inner)) }
     }
 
     /// The name it was loaded under.
     pub fn id(&self) -> &str {
-        &self.inner.id
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.id,
+            Kind::Decoder(causal) => &causal.id,
+        }
     }
 
     /// Hash of the weights and config, hex; part of the index's key.
     pub fn hash(&self) -> &str {
-        &self.inner.hash
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.hash,
+            Kind::Decoder(causal) => &causal.hash,
+        }
     }
 
     pub fn dimensions(&self) -> usize {
-        self.inner.config.encoder.hidden_size
+        match &self.kind {
+            Kind::Encoder(inner) => inner.config.encoder.hidden_size,
+            Kind::Decoder(causal) => causal.dimensions(),
+        }
     }
 
     /// True where its vectors may be cut to so many numbers: it was trained for that (Matryoshka), and says so.
     pub fn takes_dimensions(&self, wanted: usize) -> bool {
-        self.inner.shorter.takes(wanted, self.dimensions())
+        let shorter = match &self.kind {
+            Kind::Encoder(inner) => &inner.shorter,
+            Kind::Decoder(causal) => &causal.shorter,
+        };
+        shorter.takes(wanted, self.dimensions())
     }
 
     /// A vector cut to so many numbers, of length 1 again.
@@ -153,17 +183,23 @@ impl Embedder {
 
     /// Longest text, in tokens.
     pub fn max_tokens(&self) -> usize {
-        self.inner.config.max_tokens
+        match &self.kind {
+            Kind::Encoder(inner) => inner.config.max_tokens,
+            Kind::Decoder(causal) => causal.max_tokens,
+        }
     }
 
     /// Languages (ISO 639-1) that it reads well.
     pub fn languages(&self) -> &[String] {
-        &self.inner.languages
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.languages,
+            Kind::Decoder(causal) => &causal.languages,
+        }
     }
 
     /// True where it reads the language well.
     pub fn reads(&self, language: &str) -> bool {
-        self.inner.languages.iter().any(|l| l == language)
+        self.languages().iter().any(|l| l == language)
     }
 
     /// Embeds the texts, whatever their number; results are in their order.
@@ -171,7 +207,10 @@ impl Embedder {
     /// # Errors
     /// `Compute` where the model itself fails (out of memory, say).
     pub fn embed(&self, texts: &[&str], role: Role) -> Result<Embeddings, EmbedError> {
-        let inner = &*self.inner;
+        let inner = match &self.kind {
+            Kind::Encoder(inner) => &**inner,
+            Kind::Decoder(causal) => return causal.embed(texts, role),
+        };
         let prefix = match role {
             Role::Query => &inner.config.query_prefix,
             Role::Passage => &inner.config.passage_prefix,
@@ -287,5 +326,7 @@ pub enum EmbedError {
     Compute(String),
 }
 
+#[cfg(test)]
+mod causal_tests;
 #[cfg(test)]
 pub(crate) mod tests;
