@@ -543,6 +543,11 @@ impl Backend for NativeBackend {
         }
     }
 
+    fn normed(&self, x: &Rows, rows: &[usize], norm: &Norm) -> Result<Vec<f32>, ComputeError> {
+        let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[], true)?;
+        Ok(normed.exact.map(|exact| exact.to_vec()).unwrap_or_default())
+    }
+
     fn head(
         &self,
         x: &Rows,
