@@ -30,6 +30,9 @@ struct Options {
     /// As the setting engine.kv
     #[arg(long)]
     kv: Option<String>,
+    /// As the setting engine.step_tokens
+    #[arg(long)]
+    step_tokens: Option<usize>,
     /// Threads of the compute room [default: the machine's]
     #[arg(long)]
     threads: Option<usize>,
@@ -84,6 +87,7 @@ impl Options {
         self.backend.iter().for_each(|backend| settings.backend.clone_from(backend));
         self.kv.iter().for_each(|kv| settings.kv.clone_from(kv));
         self.weights.iter().for_each(|weights| settings.weights.clone_from(weights));
+        self.step_tokens.iter().for_each(|tokens| settings.step_tokens = *tokens);
         // KV memory is taken as it is written to: the limit must only be large enough.
         settings.kv_mib = settings.kv_mib.max(8192);
         settings

@@ -155,7 +155,7 @@ fn encoders(criterion: &mut Criterion) {
             );
         }
     }
-    let shape = AttendShape { heads: 12, width: 32 };
+    let shape = AttendShape { heads: 12, width: 32, reach: None };
     let dense = Dense::pack(precision, 384, &numbers(384 * 1152), &vec![0.1; 1152]);
     for (texts, tokens) in [(12, 20), (2, 128), (1, 512)] {
         let rows = texts * tokens;

@@ -44,6 +44,17 @@ impl Panel {
         share: f32,
         floor: f32,
     ) -> Option<Self> {
+        Self::taught(rows, label, protected, share, floor).map(|(panel, _)| panel)
+    }
+
+    /// The same, and what it says of each row as its experts judged it while the row's family was hidden from them.
+    pub fn taught(
+        rows: &[Training],
+        label: &str,
+        protected: impl Fn(&str) -> bool,
+        share: f32,
+        floor: f32,
+    ) -> Option<(Self, Vec<f32>)> {
         let of_label = rows.iter().filter(|r| r.label == label).count();
         if of_label == 0 || of_label == rows.len() {
             return None;
@@ -87,9 +98,10 @@ impl Panel {
         let (seeing, blind) = (stack(true), stack(false)?);
         let mut panel = Self { label: label.into(), experts, nearest, seeing, blind, threshold: floor };
         let spared = (0..rows.len()).filter(|&i| rows[i].label != label && protected(&rows[i].label));
-        let spared: Vec<f32> = spared.map(|i| panel.weigh(&all[i])).collect();
+        let held_out: Vec<f32> = all.iter().map(|measures| panel.weigh(measures)).collect();
+        let spared: Vec<f32> = spared.map(|i| held_out[i]).collect();
         panel.threshold = sparing_threshold(&spared, share, floor);
-        Some(panel)
+        Some((panel, held_out))
     }
 
     /// Calibrated probability of the label: 0..1.

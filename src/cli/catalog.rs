@@ -305,8 +305,8 @@ mod tests {
 
     #[test]
     fn a_model_this_version_cannot_run_says_why() {
-        let settings = ModelSettings { embed: "qwen3-embedding-0.6b".into(), ..ModelSettings::default() };
-        assert!(resolve_embed(&settings).unwrap_err().to_string().contains("a decoder used as an embedder"));
+        let settings = ModelSettings { embed: "bge-m3".into(), ..ModelSettings::default() };
+        assert!(resolve_embed(&settings).unwrap_err().to_string().contains("PyTorch weights, not safetensors"));
     }
 
     #[test]

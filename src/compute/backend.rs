@@ -232,6 +232,8 @@ pub trait Backend: Send + Sync + 'static {
     /// experts).
     fn mlp(&self, x: Self::Rows, mlp: &Mlp<Self>, beside: [&[Beside<'_, Self>]; 3])
     -> Result<Self::Rows, ComputeError>;
+    /// Final norm of the chosen rows: their numbers, row after row.
+    fn normed(&self, x: &Self::Rows, rows: &[usize], norm: &Self::Norm) -> Result<Vec<f32>, ComputeError>;
     /// Final norm and head over the chosen rows: their logits, row after row. Rows of `beside` count the chosen ones.
     fn head(
         &self,

@@ -45,7 +45,7 @@ pub(super) trait Lanes: Copy {
     unsafe fn store_bytes(self, to: *mut u8);
     /// The largest lane.
     unsafe fn reduce_max(self) -> f32;
-    /// The sum of the lanes, always in one order.
+    /// The sum of the lanes, in the same order for all vectors of 16.
     unsafe fn reduce_sum(self) -> f32;
 }
 
@@ -145,9 +145,10 @@ pub(super) mod x86 {
     #[derive(Clone, Copy)]
     pub struct Zmm(__m512);
 
-    /// AVX2 with FMA and half-precision conversions.
+    /// AVX2 with FMA and half-precision conversions: two registers a vector, so that every sum over lanes is taken in the
+    /// order of AVX-512, and both give the same bits.
     #[derive(Clone, Copy)]
-    pub struct Ymm(__m256);
+    pub struct Ymm([__m256; 2]);
 
     // SAFETY (all bodies of both impls): the intrinsics need the instruction set and valid pointers, which the
     // trait's contract puts on the caller.
@@ -233,103 +234,152 @@ pub(super) mod x86 {
         }
         #[inline(always)]
         unsafe fn reduce_sum(self) -> f32 {
-            unsafe { _mm512_reduce_add_ps(self.0) }
+            unsafe {
+                let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(self.0)));
+                sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(self.0), high))
+            }
+        }
+    }
+
+    /// What is done to both halves.
+    macro_rules! both {
+        ($operation:ident($a:expr $(, $b:expr)*)) => {
+            Self([$operation($a.0[0] $(, $b.0[0])*), $operation($a.0[1] $(, $b.0[1])*)])
+        };
+    }
+
+    impl Ymm {
+        #[inline(always)]
+        unsafe fn same(x: f32) -> Self {
+            unsafe { Self([_mm256_set1_ps(x); 2]) }
         }
     }
 
     impl Lanes for Ymm {
-        const N: usize = 8;
-        const ROWS: usize = 4;
+        const N: usize = 16;
+        const ROWS: usize = 2;
         #[inline(always)]
         unsafe fn splat(x: f32) -> Self {
-            unsafe { Self(_mm256_set1_ps(x)) }
+            unsafe { Self::same(x) }
         }
         #[inline(always)]
         unsafe fn load(from: *const f32) -> Self {
-            unsafe { Self(_mm256_loadu_ps(from)) }
+            unsafe { Self([_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))]) }
         }
         #[inline(always)]
         unsafe fn load_halves(from: *const f16) -> Self {
-            unsafe { Self(_mm256_cvtph_ps(_mm_loadu_si128(from.cast()))) }
+            unsafe {
+                let from = from.cast::<__m128i>();
+                Self([_mm256_cvtph_ps(_mm_loadu_si128(from)), _mm256_cvtph_ps(_mm_loadu_si128(from.add(1)))])
+            }
         }
         #[inline(always)]
         unsafe fn load_bfloats(from: *const bf16) -> Self {
             unsafe {
-                let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
-                Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves)))
+                let from = from.cast::<__m128i>();
+                let low = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
+                let high = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(1)));
+                Self([
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(low)),
+                    _mm256_castsi256_ps(_mm256_slli_epi32::<16>(high)),
+                ])
             }
         }
         #[inline(always)]
         unsafe fn load_ints(from: *const i32) -> Self {
-            unsafe { Self(_mm256_cvtepi32_ps(_mm256_loadu_si256(from.cast()))) }
+            unsafe {
+                let from = from.cast::<__m256i>();
+                Self([
+                    _mm256_cvtepi32_ps(_mm256_loadu_si256(from)),
+                    _mm256_cvtepi32_ps(_mm256_loadu_si256(from.add(1))),
+                ])
+            }
         }
         #[inline(always)]
         unsafe fn store(self, to: *mut f32) {
-            unsafe { _mm256_storeu_ps(to, self.0) }
+            unsafe {
+                _mm256_storeu_ps(to, self.0[0]);
+                _mm256_storeu_ps(to.add(8), self.0[1]);
+            }
         }
         #[inline(always)]
         unsafe fn add(self, other: Self) -> Self {
-            unsafe { Self(_mm256_add_ps(self.0, other.0)) }
+            unsafe { both!(_mm256_add_ps(self, other)) }
         }
         #[inline(always)]
         unsafe fn mul(self, other: Self) -> Self {
-            unsafe { Self(_mm256_mul_ps(self.0, other.0)) }
+            unsafe { both!(_mm256_mul_ps(self, other)) }
         }
         #[inline(always)]
         unsafe fn div(self, other: Self) -> Self {
-            unsafe { Self(_mm256_div_ps(self.0, other.0)) }
+            unsafe { both!(_mm256_div_ps(self, other)) }
         }
         #[inline(always)]
         unsafe fn recip(self) -> Self {
             // AVX2's own guess has only 12 bits, and a division of eight is cheap.
-            unsafe { Self(_mm256_div_ps(_mm256_set1_ps(1.0), self.0)) }
+            unsafe { Self::same(1.0).div(self) }
         }
         #[inline(always)]
         unsafe fn max(self, other: Self) -> Self {
-            unsafe { Self(_mm256_max_ps(self.0, other.0)) }
+            unsafe { both!(_mm256_max_ps(self, other)) }
         }
         #[inline(always)]
         unsafe fn min(self, other: Self) -> Self {
-            unsafe { Self(_mm256_min_ps(self.0, other.0)) }
+            unsafe { both!(_mm256_min_ps(self, other)) }
         }
         #[inline(always)]
         unsafe fn fma(self, b: Self, c: Self) -> Self {
-            unsafe { Self(_mm256_fmadd_ps(self.0, b.0, c.0)) }
+            unsafe { both!(_mm256_fmadd_ps(self, b, c)) }
         }
         #[inline(always)]
         unsafe fn round(self) -> Self {
-            unsafe { Self(_mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(self.0)) }
+            const NEAREST: i32 = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+            unsafe { Self([_mm256_round_ps::<NEAREST>(self.0[0]), _mm256_round_ps::<NEAREST>(self.0[1])]) }
         }
         #[inline(always)]
         unsafe fn scale(self, n: Self) -> Self {
-            unsafe {
-                let bits = _mm256_add_epi32(_mm256_cvtps_epi32(n.0), _mm256_set1_epi32(127));
-                Self(_mm256_mul_ps(self.0, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits))))
-            }
+            unsafe { Self([scale_half(self.0[0], n.0[0]), scale_half(self.0[1], n.0[1])]) }
         }
         #[inline(always)]
         unsafe fn store_bytes(self, to: *mut u8) {
             unsafe {
-                let whole = _mm256_cvtps_epi32(self.0);
-                let words = _mm_packus_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
-                _mm_storel_epi64(to.cast(), _mm_packus_epi16(words, words));
+                let words = _mm256_packus_epi32(_mm256_cvtps_epi32(self.0[0]), _mm256_cvtps_epi32(self.0[1]));
+                // Packing works in halves: put the fours back in order.
+                let words = _mm256_permute4x64_epi64::<0b11_01_10_00>(words);
+                let (low, high) = (_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words));
+                _mm_storeu_si128(to.cast(), _mm_packus_epi16(low, high));
             }
         }
         #[inline(always)]
         unsafe fn reduce_max(self) -> f32 {
             unsafe {
-                let half = _mm_max_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
+                let all = _mm256_max_ps(self.0[0], self.0[1]);
+                let half = _mm_max_ps(_mm256_castps256_ps128(all), _mm256_extractf128_ps::<1>(all));
                 let pair = _mm_max_ps(half, _mm_movehl_ps(half, half));
                 _mm_cvtss_f32(_mm_max_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
             }
         }
         #[inline(always)]
         unsafe fn reduce_sum(self) -> f32 {
-            unsafe {
-                let half = _mm_add_ps(_mm256_castps256_ps128(self.0), _mm256_extractf128_ps::<1>(self.0));
-                let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
-                _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
-            }
+            unsafe { sum_of_eight(_mm256_add_ps(self.0[0], self.0[1])) }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn scale_half(x: __m256, n: __m256) -> __m256 {
+        unsafe {
+            let bits = _mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127));
+            _mm256_mul_ps(x, _mm256_castsi256_ps(_mm256_slli_epi32::<23>(bits)))
+        }
+    }
+
+    /// The last steps of a sum, the same for both instruction sets.
+    #[inline(always)]
+    unsafe fn sum_of_eight(x: __m256) -> f32 {
+        unsafe {
+            let half = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps::<1>(x));
+            let pair = _mm_add_ps(half, _mm_movehl_ps(half, half));
+            _mm_cvtss_f32(_mm_add_ss(pair, _mm_shuffle_ps::<1>(pair, pair)))
         }
     }
 }

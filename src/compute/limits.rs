@@ -34,9 +34,7 @@ pub fn f32_gmac_s() -> f64 {
     let lanes = match isa {
         Isa::Scalar => 1,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => 8,
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => 16,
+        Isa::Avx2 | Isa::Avx512 => 16,
     };
     let threads = candle_core::utils::get_num_threads();
     per_second(|| {
@@ -111,7 +109,7 @@ unsafe fn add_all<L: Lanes>(from: &[f32], to: &mut f32) {
     }
 }
 
-/// `STEPS * SUMS` multiply-adds.
+/// `STEPS * SUMS` multiply-adds of a vector.
 ///
 /// # Safety
 /// As for [`Lanes`].
@@ -119,9 +117,23 @@ unsafe fn add_all<L: Lanes>(from: &[f32], to: &mut f32) {
 unsafe fn fma_all<L: Lanes>(to: &mut f32) {
     // SAFETY: passed on from the caller.
     unsafe {
+        // Vectors of two registers leave room for half as many sums.
+        match L::ROWS {
+            2 => fma_sums::<L, { SUMS / 2 }>(2 * STEPS, to),
+            _ => fma_sums::<L, SUMS>(STEPS, to),
+        }
+    }
+}
+
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn fma_sums<L: Lanes, const N: usize>(steps: usize, to: &mut f32) {
+    // SAFETY: passed on from the caller.
+    unsafe {
         let (a, b) = (L::splat(black_box(0.5)), L::splat(black_box(0.25)));
-        let mut sums = [L::splat(0.0); SUMS];
-        for _ in 0..STEPS {
+        let mut sums = [L::splat(0.0); N];
+        for _ in 0..steps {
             for sum in &mut sums {
                 *sum = a.fma(b, *sum);
             }

@@ -244,7 +244,7 @@ unsafe fn all_rows<L: Lanes, W: Number>(tile: &Tile<'_>, weights: &[W]) {
             let left = rows - row;
             row += match left {
                 _ if L::ROWS >= 8 && left >= 8 => rows_product::<L, W, 8>(tile, weights, row),
-                _ if left >= 4 => rows_product::<L, W, 4>(tile, weights, row),
+                _ if L::ROWS >= 4 && left >= 4 => rows_product::<L, W, 4>(tile, weights, row),
                 _ if left >= 2 => rows_product::<L, W, 2>(tile, weights, row),
                 _ => rows_product::<L, W, 1>(tile, weights, row),
             };

@@ -52,7 +52,8 @@ impl Rope {
 }
 
 impl RopeRows {
-    /// Rotates one head of row `row` in place.
+    /// Rotates one head of row `row` in place. (Inlined, so that a kernel compiles it with its own instruction set.)
+    #[inline(always)]
     pub fn rotate(&self, row: usize, head: &mut [f32]) {
         let cos = &self.cos[row * self.pairs..][..self.pairs];
         let sin = &self.sin[row * self.pairs..][..self.pairs];

@@ -5,9 +5,14 @@ use std::path::Path;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::EmbedError;
 use super::pooling::Pooling;
+use super::rotary::{self, Rotary};
+
+/// The decoders that embed texts.
+const DECODER: &str = "qwen3";
 
 /// The encoder's shape, from `config.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -27,6 +32,9 @@ pub(super) struct EncoderConfig {
     pub pad_token_id: Option<u32>,
     #[serde(default)]
     pub position_embedding_type: Option<String>,
+    /// What sets ModernBERT and nomic apart.
+    #[serde(skip)]
+    pub rotary: Option<Rotary>,
 }
 
 impl EncoderConfig {
@@ -35,6 +43,15 @@ impl EncoderConfig {
     /// # Errors
     /// Names what is missing or of another architecture.
     pub fn read(dir: &Path) -> Result<Self, EmbedError> {
+        let config = Self::read_any(dir)?;
+        match config.is_decoder() {
+            false => Ok(config),
+            true => Err(fault(&dir.join("config.json"), "model_type is `qwen3`: a decoder, which is no cross-encoder")),
+        }
+    }
+
+    /// The same, also of a decoder.
+    fn read_any(dir: &Path) -> Result<Self, EmbedError> {
         if !dir.is_dir() {
             return Err(fault(
                 dir,
@@ -42,9 +59,21 @@ impl EncoderConfig {
             ));
         }
         let path = dir.join("config.json");
-        let config: Self = read_json(&path)?;
+        let json: Value = read_json(&path)?;
+        let family = json.get("model_type").and_then(Value::as_str).map(str::to_string);
+        let read = match family.as_deref() {
+            Some("modernbert") => rotary::modern(json),
+            Some("nomic_bert") => rotary::nomic(json),
+            _ => serde_json::from_value(json).map_err(|e| e.to_string()),
+        };
+        let config: Self = read.map_err(|reason| fault(&path, &reason))?;
         config.check().map_err(|reason| fault(&path, &reason))?;
         Ok(config)
+    }
+
+    /// True for a decoder that embeds texts; its own reader checks the rest.
+    pub fn is_decoder(&self) -> bool {
+        self.model_type == DECODER
     }
 
     /// Longest text in tokens, special tokens included.
@@ -63,7 +92,8 @@ impl EncoderConfig {
     /// RoBERTa counts positions from `pad_token_id + 1`, BERT from 0.
     pub fn first_position(&self) -> usize {
         match self.model_type.as_str() {
-            "bert" => 0,
+            _ if self.rotary.is_some() => 0,
+            "bert" | DECODER => 0,
             _ => self.pad_token_id.unwrap_or(1) as usize + 1,
         }
     }
@@ -71,16 +101,17 @@ impl EncoderConfig {
     /// # Errors
     /// What is of another architecture, or makes no sense.
     pub(super) fn check(&self) -> Result<(), String> {
-        if !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta") {
+        if self.rotary.is_none() && !matches!(self.model_type.as_str(), "bert" | "roberta" | "xlm-roberta" | DECODER) {
             return Err(format!(
-                "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta)",
+                "model_type is `{}`; texts are embedded with models of the BERT family (bert, roberta, xlm-roberta, \
+                 modernbert, nomic_bert) and with decoders (qwen3)",
                 self.model_type
             ));
         }
         if self.position_embedding_type.as_deref().is_some_and(|kind| kind != "absolute") {
             return Err("position_embedding_type must be `absolute`".into());
         }
-        if self.hidden_act != "gelu" {
+        if self.hidden_act != "gelu" && !self.is_decoder() {
             return Err(format!("hidden_act is `{}`; only `gelu` is known", self.hidden_act));
         }
         let sizes = [self.vocab_size, self.hidden_size, self.num_hidden_layers, self.num_attention_heads];
@@ -95,6 +126,10 @@ impl EncoderConfig {
         }
         if self.max_position_embeddings <= self.first_position() + 2 {
             return Err(format!("max_position_embeddings is {}", self.max_position_embeddings));
+        }
+        if let Some(rotary) = &self.rotary {
+            let width = self.hidden_size / self.num_attention_heads;
+            rotary.check(self.num_hidden_layers, width, self.max_position_embeddings)?;
         }
         Ok(())
     }
@@ -181,7 +216,7 @@ struct PromptConfig {
 impl FolderConfig {
     /// Reads the JSON files of `dir`. `id` helps where a model's prefixes are known but its folder does not name them.
     pub fn read(id: &str, dir: &Path) -> Result<Self, EmbedError> {
-        let encoder = EncoderConfig::read(dir)?;
+        let encoder = EncoderConfig::read_any(dir)?;
         // Without modules.json sentence-transformers itself falls back to mean pooling.
         let mut pooling = Pooling::Mean;
         let mut normalize = false;
@@ -231,12 +266,22 @@ impl FolderConfig {
     }
 }
 
-/// The prefixes of a query and of a passage. E5 models need theirs although most copies of them do not say so.
+/// The prefixes of a model that names none.
+pub(super) fn prefixes_of(id: &str) -> (String, String) {
+    prefixes(id, &PromptConfig::default())
+}
+
+/// The prefixes of a query and of a passage. E5 and nomic models need theirs although most copies of them do not say so.
 fn prefixes(id: &str, config: &PromptConfig) -> (String, String) {
     let named = |names: &[&str]| names.iter().find_map(|name| config.prompts.get(*name)).cloned();
     let default = config.default_prompt_name.as_ref().and_then(|name| config.prompts.get(name)).cloned();
-    if config.prompts.values().all(|prompt| prompt.is_empty()) && id.contains("e5-") && !id.contains("instruct") {
-        return ("query: ".into(), "passage: ".into());
+    if config.prompts.values().all(|prompt| prompt.is_empty()) {
+        if id.contains("e5-") && !id.contains("instruct") {
+            return ("query: ".into(), "passage: ".into());
+        }
+        if id.contains("nomic-embed-text") {
+            return ("search_query: ".into(), "search_document: ".into());
+        }
     }
     let query = named(&["query", "search_query"]).or_else(|| default.clone());
     let passage = named(&["passage", "document", "search_document"]).or(default);
@@ -290,5 +335,9 @@ mod tests {
     #[test]
     fn e5_models_get_their_prefixes_even_where_the_folder_names_none() {
         assert_eq!(prefixes("multilingual-e5-small", &prompts(&[])), ("query: ".into(), "passage: ".into()));
+        let nomic = ("search_query: ".to_string(), "search_document: ".to_string());
+        assert_eq!(prefixes("nomic-embed-text-v1.5", &prompts(&[])), nomic);
+        let named = prompts(&[("search_query", "search_query: "), ("search_document", "search_document: ")]);
+        assert_eq!(prefixes("any", &named), nomic);
     }
 }

@@ -1,22 +1,17 @@
-//! Embedding models in a GGUF file, as llama.cpp has them: BERT with its WordPiece vocabulary, weights in any format.
+//! Embedding models in a GGUF file, as llama.cpp has them: BERT with WordPiece, XLM-RoBERTa with a unigram vocabulary (it
+//! calls both `bert`), nomic; weights in any format.
 //!
-//! Such a file says less than a folder of sentence-transformers: how to pool, but neither prefixes nor whether text is
-//! lowercased. llama.cpp lowercases all texts for these models and normalises all vectors, and so it is here.
+//! Such a file says less than a folder of sentence-transformers: how to pool, but no prefixes. llama.cpp normalises all
+//! vectors, and so it is here.
 
 use std::path::Path;
-
-use serde_json::{Map, Value, json};
 
 use super::EmbedError;
 use super::folder::{EncoderConfig, FolderConfig};
 use super::pooling::Pooling;
+use super::rotary;
+use super::vocabulary::Words;
 use crate::model::{Gguf, ModelError};
-
-/// Marks the beginning of a word in llama.cpp's form of the vocabulary; WordPiece marks what goes on within one.
-const WORD: char = '\u{2581}';
-const WITHIN: &str = "##";
-/// llama.cpp's number of control tokens' kind.
-const CONTROL: f32 = 3.0;
 
 impl From<ModelError> for EmbedError {
     fn from(error: ModelError) -> Self {
@@ -27,21 +22,73 @@ impl From<ModelError> for EmbedError {
     }
 }
 
-/// Everything but the weights: configuration, and `tokenizer.json` as the folder would have it.
+/// The file, where it is a decoder that embeds texts.
+///
+/// # Errors
+/// A file that cannot be read.
+pub(super) fn decoder(path: &Path) -> Result<Option<Gguf>, EmbedError> {
+    let gguf = Gguf::open(path)?;
+    let is_decoder = gguf.need_text("general.architecture")? == "qwen3";
+    Ok(is_decoder.then_some(gguf))
+}
+
+/// llama.cpp's number of a reranker's pooling.
+const RANK: usize = 4;
+
+/// Everything but the weights: configuration and tokenizer.
 ///
 /// # Errors
 /// Names what is missing, or what kind of model this is instead.
-pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Vec<u8>), EmbedError> {
-    let gguf = Gguf::open(path)?;
-    let architecture = gguf.need_text("general.architecture")?;
-    if architecture != "bert" {
-        let reason = format!(
-            "it is a `{architecture}` model; of GGUF files, embedding models of the `bert` architecture are read (others as \
-             folders of safetensors: docs/embedders.md)"
-        );
-        return Err(gguf.error(reason).into());
+pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Words), EmbedError> {
+    let (gguf, encoder) = open(path)?;
+    let key = format!("{}.pooling_type", gguf.need_text("general.architecture")?);
+    let pooling = match gguf.count(&key)? {
+        None | Some(1) => Pooling::Mean,
+        Some(2) => Pooling::Cls,
+        Some(3) => Pooling::LastToken,
+        Some(RANK) => return Err(gguf.error("it is a reranker: name it in `models.rerank`").into()),
+        Some(other) => return Err(gguf.error(format!("`{key}` is {other}, which is not known")).into()),
+    };
+    let max_tokens = encoder.max_tokens();
+    let config = FolderConfig::of_file(id, encoder, pooling, max_tokens);
+    let words = Words::from_gguf(&gguf)?;
+    Ok((gguf, config, words))
+}
+
+/// The same of a reranker.
+///
+/// # Errors
+/// As [`read`]; where the file is no reranker.
+pub(super) fn read_reranker(path: &Path) -> Result<(Gguf, EncoderConfig, Words), EmbedError> {
+    let (gguf, encoder) = open(path)?;
+    if gguf.count("bert.pooling_type")? != Some(RANK) {
+        return Err(gguf.error("it is no reranker (`bert.pooling_type` is not 4)").into());
     }
-    let encoder = EncoderConfig {
+    let words = Words::from_gguf(&gguf)?;
+    Ok((gguf, encoder, words))
+}
+
+/// Opens a file and reads its encoder's shape.
+fn open(path: &Path) -> Result<(Gguf, EncoderConfig), EmbedError> {
+    let gguf = Gguf::open(path)?;
+    let encoder = match gguf.need_text("general.architecture")? {
+        "bert" => bert(&gguf)?,
+        "nomic-bert" => rotary::nomic_file(&gguf)?,
+        other => {
+            let reason = format!(
+                "it is a `{other}` model; of GGUF files, embedding models of the `bert`, `nomic-bert` and `qwen3` architectures \
+                 are read (others as folders of safetensors: docs/embedders.md)"
+            );
+            return Err(gguf.error(reason).into());
+        }
+    };
+    encoder.check().map_err(|reason| gguf.error(reason))?;
+    Ok((gguf, encoder))
+}
+
+fn bert(gguf: &Gguf) -> Result<EncoderConfig, ModelError> {
+    Ok(EncoderConfig {
+        // XLM-RoBERTa's positions begin at 0 there: the converter leaves out those before.
         model_type: "bert".into(),
         vocab_size: gguf.need_texts("tokenizer.ggml.tokens")?.len(),
         hidden_size: gguf.need_count("bert.embedding_length")?,
@@ -53,80 +100,13 @@ pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Vec<u8>
         layer_norm_eps: gguf.number("bert.attention.layer_norm_epsilon")?.unwrap_or(1e-12),
         pad_token_id: gguf.count("tokenizer.ggml.padding_token_id")?.map(|id| id as u32),
         position_embedding_type: None,
-    };
-    encoder.check().map_err(|reason| gguf.error(reason))?;
-    let pooling = match gguf.count("bert.pooling_type")? {
-        None | Some(1) => Pooling::Mean,
-        Some(2) => Pooling::Cls,
-        Some(3) => Pooling::LastToken,
-        Some(4) => return Err(gguf.error("it is a reranker; rerankers are read as folders of safetensors").into()),
-        Some(other) => return Err(gguf.error(format!("`bert.pooling_type` is {other}, which is not known")).into()),
-    };
-    let max_tokens = encoder.max_tokens();
-    let config = FolderConfig::of_file(id, encoder, pooling, max_tokens);
-    let tokenizer = tokenizer(&gguf)?;
-    Ok((gguf, config, tokenizer))
+        rotary: None,
+    })
 }
 
-/// The vocabulary as `tokenizer.json`.
-fn tokenizer(gguf: &Gguf) -> Result<Vec<u8>, EmbedError> {
-    let kind = gguf.need_text("tokenizer.ggml.model")?;
-    if kind != "bert" {
-        let reason = format!("its vocabulary is of the kind `{kind}`; WordPiece (`bert`) is read");
-        return Err(gguf.error(reason).into());
-    }
-    let tokens = gguf.need_texts("tokenizer.ggml.tokens")?;
-    let kinds = gguf.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
-    let special = |names: [&str; 2]| -> Result<(usize, String), EmbedError> {
-        for name in names {
-            if let Some(id) = gguf.count(&format!("tokenizer.ggml.{name}_token_id"))? {
-                let text = tokens.get(id).ok_or_else(|| gguf.error(format!("`{name}_token_id` is no token")))?;
-                return Ok((id, text.trim_start_matches(WORD).to_string()));
-            }
-        }
-        Err(gguf.error(format!("`tokenizer.ggml.{}_token_id` is missing", names[0])).into())
-    };
-    // llama.cpp spells it so.
-    let (cls, sep) = (special(["cls", "bos"])?, special(["seperator", "eos"])?);
-    let unknown = special(["unknown", "unknown"])?;
-    let mut vocabulary = Map::new();
-    for (id, token) in tokens.iter().enumerate() {
-        let is_special = kinds.get(id) == Some(&CONTROL) || [cls.0, sep.0, unknown.0].contains(&id);
-        let word = match token.strip_prefix(WORD) {
-            Some(word) => word.to_string(),
-            None if is_special => token.to_string(),
-            None => format!("{WITHIN}{token}"),
-        };
-        vocabulary.insert(word, json!(id));
-    }
-    let added = |(id, content): &(usize, String)| {
-        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-               "special": true})
-    };
-    let piece = |(_, content): &(usize, String), kind: usize| json!({"SpecialToken": {"id": content, "type_id": kind}});
-    let text = |name: &str, kind: usize| json!({"Sequence": {"id": name, "type_id": kind}});
-    let known =
-        |(id, content): &(usize, String)| (content.clone(), json!({"id": content, "ids": [id], "tokens": [content]}));
-    let specials: Map<String, Value> = [&cls, &sep].into_iter().map(known).collect();
-    let whole = json!({
-        "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [added(&unknown), added(&cls), added(&sep)],
-        "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true, "strip_accents": null,
-                       "lowercase": true},
-        "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {"type": "TemplateProcessing", "single": [piece(&cls, 0), text("A", 0), piece(&sep, 0)],
-                           "pair": [piece(&cls, 0), text("A", 0), piece(&sep, 0), text("B", 1), piece(&sep, 1)],
-                           "special_tokens": specials},
-        "decoder": null,
-        "model": {"type": "WordPiece", "unk_token": unknown.1, "continuing_subword_prefix": WITHIN,
-                  "max_input_chars_per_word": 100, "vocab": vocabulary},
-    });
-    Ok(whole.to_string().into_bytes())
-}
-
-/// What llama.cpp calls a tensor of BERT; its numbers are the same.
+/// What llama.cpp calls a tensor of BERT or nomic; its numbers are the same.
 pub(super) fn tensor_name(name: &str) -> String {
-    const NAMES: [(&str, &str); 13] = [
+    const NAMES: [(&str, &str); 22] = [
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.position_embeddings", "position_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
@@ -140,6 +120,15 @@ pub(super) fn tensor_name(name: &str) -> String {
         ("intermediate.dense", "ffn_up"),
         ("output.dense", "ffn_down"),
         ("output.LayerNorm", "layer_output_norm"),
+        ("emb_ln", "token_embd_norm"),
+        ("encoder.layers.", "blk."),
+        ("attn.Wqkv", "attn_qkv"),
+        ("attn.out_proj", "attn_output"),
+        ("norm1", "attn_output_norm"),
+        ("norm2", "layer_output_norm"),
+        ("mlp.fc11", "ffn_up"),
+        ("mlp.fc12", "ffn_gate"),
+        ("mlp.fc2", "ffn_down"),
     ];
     NAMES.iter().fold(name.to_string(), |name, (theirs, llama)| name.replace(theirs, llama))
 }

@@ -9,6 +9,8 @@
 //! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
 //! is spread over the cores within. A text that is longer than the model reads is cut, and the answer says so.
 //!
+//! Qwen3-Embedding is a chat model's decoder (`causal`), which runs as such, in a folder or a GGUF file.
+//!
 //! A *reranker* (`rerank`) is such an encoder that reads a question and a passage together and gives one score.
 //!
 //! Weights and the activations before each product are rounded to bfloat16 on CPUs with AMX, and to integers of 12 to 14
@@ -18,21 +20,27 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use tokenizers::{PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::TruncationDirection;
 
+mod causal;
+mod charsmap;
 mod encoder;
 mod folder;
 mod gguf;
 mod pooling;
 mod rerank;
+mod rotary;
+mod vocabulary;
 mod weights;
 
 pub use rerank::Reranker;
 
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
+use causal::Causal;
 use encoder::{Encoder, Input};
 use folder::{EncoderConfig, FolderConfig, Shorter, fault};
+use vocabulary::Words;
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
@@ -58,7 +66,13 @@ pub struct Embeddings {
 /// An embedding model. Cheap to clone; calls block (use `spawn_blocking` from async code).
 #[derive(Clone)]
 pub struct Embedder {
-    inner: Arc<Inner>,
+    kind: Kind,
+}
+
+#[derive(Clone)]
+enum Kind {
+    Encoder(Arc<Inner>),
+    Decoder(Arc<Causal>),
 }
 
 struct Inner {
@@ -66,7 +80,7 @@ struct Inner {
     hash: String,
     languages: Vec<String>,
     config: FolderConfig,
-    tokenizer: Tokenizer,
+    words: Words,
     encoder: Encoder,
     pad: u32,
     shorter: Shorter,
@@ -86,57 +100,76 @@ impl Embedder {
             return Self::load_gguf(precision, id, dir, languages);
         }
         let config = FolderConfig::read(id, dir)?;
-        let (tokenizer, tokenizer_bytes) = load_tokenizer(dir, &config.encoder)?;
+        if config.encoder.is_decoder() {
+            return Ok(Self { kind: Kind::Decoder(Arc::new(Causal::of_folder((id, languages), dir, config)?)) });
+        }
+        let (words, tokenizer_bytes) = load_words(dir, &config.encoder)?;
         let (weights_path, weights) = read_weights(dir)?;
         let encoder = weights::load(&weights_path, &weights, &config.encoder, precision)?;
 
         let mut hasher = blake3::Hasher::new();
         hasher.update(&weights).update(&tokenizer_bytes).update(format!("{config:?}").as_bytes());
         let shorter = Shorter::read(dir)?;
-        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, shorter))
+        Ok(Self::of((id, languages), hasher, config, words, encoder, shorter))
     }
 
     /// Loads a GGUF file.
     fn load_gguf(precision: Precision, id: &str, path: &Path, languages: &[String]) -> Result<Self, EmbedError> {
-        let (file, config, tokenizer_bytes) = gguf::read(id, path)?;
-        let tokenizer = tokenizer_of(path, &tokenizer_bytes, &config.encoder)?;
+        if let Some(file) = gguf::decoder(path)? {
+            return Ok(Self { kind: Kind::Decoder(Arc::new(Causal::of_gguf((id, languages), &file, path)?)) });
+        }
+        let (file, config, words) = gguf::read(id, path)?;
         let encoder = weights::load_gguf(path, &file, &config.encoder, precision)?;
         let mut hasher = blake3::Hasher::new();
         hasher.update(file.content_hash().as_bytes()).update(format!("{config:?}").as_bytes());
-        Ok(Self::of((id, languages), hasher, config, tokenizer, encoder, Shorter::Never))
+        Ok(Self::of((id, languages), hasher, config, words, encoder, Shorter::Never))
     }
 
     fn of(
         (id, languages): (&str, &[String]),
         hasher: blake3::Hasher,
         config: FolderConfig,
-        tokenizer: Tokenizer,
+        words: Words,
         encoder: Encoder,
         shorter: Shorter,
     ) -> Self {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        Self { inner: Arc::new(Inner { id, hash, languages, config, tokenizer, encoder, pad, shorter }) }
+        let inner = Inner { id, hash, languages, config, words, encoder, pad, shorter };
+        Self { kind: Kind::Encoder(Arc::new(inner)) }
     }
 
     /// The name it was loaded under.
     pub fn id(&self) -> &str {
-        &self.inner.id
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.id,
+            Kind::Decoder(causal) => &causal.id,
+        }
     }
 
     /// Hash of the weights and config, hex; part of the index's key.
     pub fn hash(&self) -> &str {
-        &self.inner.hash
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.hash,
+            Kind::Decoder(causal) => &causal.hash,
+        }
     }
 
     pub fn dimensions(&self) -> usize {
-        self.inner.config.encoder.hidden_size
+        match &self.kind {
+            Kind::Encoder(inner) => inner.config.encoder.hidden_size,
+            Kind::Decoder(causal) => causal.dimensions(),
+        }
     }
 
     /// True where its vectors may be cut to so many numbers: it was trained for that (Matryoshka), and says so.
     pub fn takes_dimensions(&self, wanted: usize) -> bool {
-        self.inner.shorter.takes(wanted, self.dimensions())
+        let shorter = match &self.kind {
+            Kind::Encoder(inner) => &inner.shorter,
+            Kind::Decoder(causal) => &causal.shorter,
+        };
+        shorter.takes(wanted, self.dimensions())
     }
 
     /// A vector cut to so many numbers, of length 1 again.
@@ -150,17 +183,23 @@ impl Embedder {
 
     /// Longest text, in tokens.
     pub fn max_tokens(&self) -> usize {
-        self.inner.config.max_tokens
+        match &self.kind {
+            Kind::Encoder(inner) => inner.config.max_tokens,
+            Kind::Decoder(causal) => causal.max_tokens,
+        }
     }
 
     /// Languages (ISO 639-1) that it reads well.
     pub fn languages(&self) -> &[String] {
-        &self.inner.languages
+        match &self.kind {
+            Kind::Encoder(inner) => &inner.languages,
+            Kind::Decoder(causal) => &causal.languages,
+        }
     }
 
     /// True where it reads the language well.
     pub fn reads(&self, language: &str) -> bool {
-        self.inner.languages.iter().any(|l| l == language)
+        self.languages().iter().any(|l| l == language)
     }
 
     /// Embeds the texts, whatever their number; results are in their order.
@@ -168,7 +207,10 @@ impl Embedder {
     /// # Errors
     /// `Compute` where the model itself fails (out of memory, say).
     pub fn embed(&self, texts: &[&str], role: Role) -> Result<Embeddings, EmbedError> {
-        let inner = &*self.inner;
+        let inner = match &self.kind {
+            Kind::Encoder(inner) => &**inner,
+            Kind::Decoder(causal) => return causal.embed(texts, role),
+        };
         let prefix = match role {
             Role::Query => &inner.config.query_prefix,
             Role::Passage => &inner.config.passage_prefix,
@@ -229,15 +271,13 @@ impl Inner {
         if self.config.lowercase {
             text = text.to_lowercase();
         }
-        let failed = |e: tokenizers::Error| EmbedError::Compute(format!("tokenizer: {e}"));
-        let mut encoding = self.tokenizer.encode_fast(text, false).map_err(failed)?;
-        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(false));
-        let room = self.config.max_tokens.saturating_sub(special).max(1);
+        let mut encoding = self.words.encode(&text)?;
+        let room = self.config.max_tokens.saturating_sub(self.words.added(false)).max(1);
         let cut = encoding.len() > room;
         if cut {
             encoding.truncate(room, 0, TruncationDirection::Right);
         }
-        let encoding = self.tokenizer.post_process(encoding, None, true).map_err(failed)?;
+        let encoding = self.words.complete(encoding, None)?;
         let mut ids = encoding.get_ids().to_vec();
         // A tokenizer without special tokens gives nothing for an empty text; the encoder wants one token.
         if ids.is_empty() {
@@ -256,24 +296,11 @@ impl Inner {
     }
 }
 
-/// `tokenizer.json`, without the padding and truncation of its training, and its bytes.
-fn load_tokenizer(dir: &Path, config: &EncoderConfig) -> Result<(Tokenizer, Vec<u8>), EmbedError> {
+/// `tokenizer.json`, and its bytes.
+fn load_words(dir: &Path, config: &EncoderConfig) -> Result<(Words, Vec<u8>), EmbedError> {
     let path = dir.join("tokenizer.json");
     let bytes = read(&path)?;
-    Ok((tokenizer_of(&path, &bytes, config)?, bytes))
-}
-
-/// A tokenizer that follows each batch, from what stands in the file at `path`.
-fn tokenizer_of(path: &Path, bytes: &[u8], config: &EncoderConfig) -> Result<Tokenizer, EmbedError> {
-    let mut tokenizer = Tokenizer::from_bytes(bytes).map_err(|e| fault(path, &format!("is not a tokenizer: {e}")))?;
-    tokenizer.with_padding(None);
-    tokenizer.with_truncation(None).map_err(|e| fault(path, &e.to_string()))?;
-    let words = tokenizer.get_vocab(true).values().max().map_or(0, |id| *id as usize + 1);
-    if words == 0 || words > config.vocab_size {
-        let reason = format!("knows {words} tokens, the model {}: they do not belong together", config.vocab_size);
-        return Err(fault(path, &reason));
-    }
-    Ok(tokenizer)
+    Ok((Words::from_json(&path, &bytes, config.vocab_size)?, bytes))
 }
 
 /// `model.safetensors`: its path and bytes.
@@ -299,5 +326,7 @@ pub enum EmbedError {
     Compute(String),
 }
 
+#[cfg(test)]
+mod causal_tests;
 #[cfg(test)]
 pub(crate) mod tests;

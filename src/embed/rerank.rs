@@ -8,12 +8,13 @@
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use tokenizers::{Encoding, PostProcessor, Tokenizer, TruncationDirection};
+use tokenizers::{Encoding, TruncationDirection};
 
 use super::encoder::{Encoder, Input};
 use super::folder::EncoderConfig;
+use super::vocabulary::Words;
 use super::weights::{self, Head};
-use super::{EmbedError, groups, load_tokenizer, read_weights};
+use super::{EmbedError, gguf, groups, load_words, read_weights};
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
 
@@ -28,7 +29,7 @@ pub struct Reranker {
 
 struct Inner {
     id: String,
-    tokenizer: Tokenizer,
+    words: Words,
     encoder: Encoder,
     head: Head,
     max_tokens: usize,
@@ -42,16 +43,23 @@ struct Pair {
 
 impl Reranker {
     /// Loads a folder with `config.json`, `tokenizer.json` and `model.safetensors` of a sequence classifier with one
-    /// score: BERT (MiniLM) or XLM-RoBERTa (bge-reranker).
+    /// score: BERT (MiniLM) or XLM-RoBERTa (bge-reranker); or a GGUF file of such a model.
     ///
     /// # Errors
     /// Names the file that is missing, broken or of another architecture, and what to do.
     pub fn load(id: &str, dir: &Path) -> Result<Self, EmbedError> {
-        let config = EncoderConfig::read(dir)?;
-        let (tokenizer, _) = load_tokenizer(dir, &config)?;
-        let (path, bytes) = read_weights(dir)?;
-        let (encoder, head) = weights::load_with_head(&path, &bytes, &config, Precision::F32)?;
-        let inner = Inner { id: id.into(), tokenizer, encoder, head, max_tokens: config.max_tokens() };
+        let (config, words, (encoder, head)) = if dir.extension().is_some_and(|end| end == "gguf") {
+            let (file, config, words) = gguf::read_reranker(dir)?;
+            let parts = weights::load_gguf_with_head(dir, &file, &config, Precision::F32)?;
+            (config, words, parts)
+        } else {
+            let config = EncoderConfig::read(dir)?;
+            let (words, _) = load_words(dir, &config)?;
+            let (path, bytes) = read_weights(dir)?;
+            let parts = weights::load_with_head(&path, &bytes, &config, Precision::F32)?;
+            (config, words, parts)
+        };
+        let inner = Inner { id: id.into(), words, encoder, head, max_tokens: config.max_tokens() };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -72,7 +80,7 @@ impl Reranker {
     /// The head's own scores.
     fn logits(&self, question: &str, passages: &[&str]) -> Result<(Vec<f32>, usize), EmbedError> {
         let inner = &*self.inner;
-        let question = inner.encode(question)?;
+        let question = inner.words.encode(question.trim())?;
         let read: Vec<OnceLock<Result<Pair, EmbedError>>> = passages.iter().map(|_| OnceLock::new()).collect();
         for_each_index(passages.len(), |at| {
             read[at].get_or_init(|| inner.pair(question.clone(), passages[at]));
@@ -97,26 +105,17 @@ impl Reranker {
 }
 
 impl Inner {
-    fn encode(&self, text: &str) -> Result<Encoding, EmbedError> {
-        self.tokenizer.encode_fast(text.trim(), false).map_err(failed)
-    }
-
     /// Joins question and passage; the passage's end is cut where both are too long, the question's beyond its share.
     fn pair(&self, mut question: Encoding, passage: &str) -> Result<Pair, EmbedError> {
-        let special = self.tokenizer.get_post_processor().map_or(0, |post| post.added_tokens(true));
-        let room = self.max_tokens.saturating_sub(special).max(2);
+        let room = self.max_tokens.saturating_sub(self.words.added(true)).max(2);
         question.truncate((room / QUESTION_SHARE).max(1), 0, TruncationDirection::Right);
-        let mut passage = self.encode(passage)?;
+        let mut passage = self.words.encode(passage.trim())?;
         passage.truncate((room - question.len().min(room)).max(1), 0, TruncationDirection::Right);
-        let joined = self.tokenizer.post_process(question, Some(passage), true).map_err(failed)?;
+        let joined = self.words.complete(question, Some(passage))?;
         let ids = joined.get_ids().to_vec();
         let second_from = joined.get_type_ids().iter().position(|kind| *kind > 0).unwrap_or(ids.len());
         Ok(Pair { ids, second_from })
     }
-}
-
-fn failed(e: tokenizers::Error) -> EmbedError {
-    EmbedError::Compute(format!("tokenizer: {e}"))
 }
 
 #[cfg(test)]

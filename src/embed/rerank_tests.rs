@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 
 use super::*;
+use crate::embed::Embedder;
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -22,11 +23,13 @@ fn goldens() -> Goldens {
 }
 
 #[test]
-fn scores_agree_with_transformers_for_both_families() {
+fn scores_agree_with_transformers_for_both_families_as_folders_and_as_gguf_files() {
     let goldens = goldens();
     assert_eq!(goldens.rerankers.len(), 2);
-    for (name, expected) in &goldens.rerankers {
-        let reranker = Reranker::load(name, &folder(name)).unwrap();
+    let files = goldens.rerankers.iter().map(|(name, expected)| (format!("{name}.gguf"), expected));
+    let folders = goldens.rerankers.iter().map(|(name, expected)| (name.clone(), expected));
+    for (name, expected) in files.chain(folders) {
+        let reranker = Reranker::load(&name, &folder(&name)).unwrap();
         let passages: Vec<&str> = goldens.texts[..expected.len()].iter().map(String::as_str).collect();
         let (logits, _) = reranker.logits(&goldens.texts[0], &passages).unwrap();
         for (at, (ours, theirs)) in logits.iter().zip(expected).enumerate() {
@@ -60,4 +63,8 @@ fn a_score_does_not_depend_on_its_company_and_a_long_passage_is_cut() {
 fn a_model_without_a_head_is_no_reranker() {
     let said = Reranker::load("x", &folder("bert-mean")).err().unwrap().to_string();
     assert!(said.contains("classifier") || said.contains("pooler"), "{said}");
+    let said = Reranker::load("x", &folder("bert-mean.gguf")).err().unwrap().to_string();
+    assert!(said.contains("it is no reranker"), "{said}");
+    let said = Embedder::load("x", &folder("bert-rerank.gguf"), &[]).err().unwrap().to_string();
+    assert!(said.contains("`models.rerank`"), "{said}");
 }

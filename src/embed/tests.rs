@@ -105,7 +105,7 @@ struct Golden {
     vector: String,
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn cosine(a: &[f32], b: &[f32]) -> f32 {
     let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| x * y).sum::<f32>();
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
 }
@@ -282,7 +282,7 @@ fn every_family_of_encoders_agrees_with_transformers_in_both_roles() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders");
     let goldens: EncoderGoldens =
         serde_json::from_str(&std::fs::read_to_string(folder.join("goldens.json")).unwrap()).unwrap();
-    assert_eq!(goldens.embedders.len(), 3);
+    assert_eq!(goldens.embedders.len(), 5);
     let texts: Vec<&str> = goldens.texts.iter().map(String::as_str).collect();
     for (name, roles) in &goldens.embedders {
         let embedder = Embedder::load_as(Precision::F32, name, &folder.join(name), &[]).unwrap();
@@ -320,20 +320,22 @@ fn a_matryoshka_models_vectors_are_cut_and_of_length_one_again() {
 }
 
 #[test]
-fn a_gguf_file_of_bert_gives_the_vectors_of_its_folder() {
+fn gguf_files_of_bert_and_xlm_roberta_give_the_vectors_of_their_folders() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/encoders");
     let goldens: EncoderGoldens =
         serde_json::from_str(&std::fs::read_to_string(folder.join("goldens.json")).unwrap()).unwrap();
     let texts: Vec<&str> = goldens.texts.iter().map(String::as_str).collect();
     let load = |name: &str| Embedder::load_as(Precision::F32, "small", &folder.join(name), &[]).unwrap();
-    let (file, whole) = (load("bert-mean.gguf"), load("bert-mean"));
-    let (ours, same) = (file.embed(&texts, Role::Passage).unwrap(), whole.embed(&texts, Role::Passage).unwrap());
-    assert_eq!(ours.tokens[..9], same.tokens[..9], "the vocabulary reads alike");
-    for (at, theirs) in goldens.embedders["bert-mean"]["passage"].iter().take(9).enumerate() {
-        let cosine = cosine(&ours.vectors[at], theirs);
-        assert!(cosine >= 0.9999, "{cosine} for {:?}", texts[at]);
+    for (name, longest) in [("bert-mean", 96), ("xlm-roberta-cls", 98)] {
+        let (file, whole) = (load(&format!("{name}.gguf")), load(name));
+        let (ours, same) = (file.embed(&texts, Role::Passage).unwrap(), whole.embed(&texts, Role::Passage).unwrap());
+        assert_eq!(ours.tokens[..9], same.tokens[..9], "{name}: the vocabulary reads alike");
+        for (at, theirs) in goldens.embedders[name]["passage"].iter().take(9).enumerate() {
+            let cosine = cosine(&ours.vectors[at], theirs);
+            assert!(cosine >= 0.9999, "{name}: {cosine} for {:?}", texts[at]);
+        }
+        assert_eq!((file.dimensions(), file.max_tokens()), (16, longest), "{name}");
     }
-    assert_eq!((file.dimensions(), file.max_tokens()), (16, 96));
     let error = Embedder::load("x", &folder.join("../models/llama.gguf"), &[]).err().unwrap().to_string();
     assert!(error.contains("llama.gguf: it is a `llama` model"), "{error}");
 }

@@ -8,7 +8,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
 
 use super::EmbedError;
-use super::encoder::{Encoder, Layer};
+use super::encoder::{Encoder, Layer, Mlp};
 use super::folder::{EncoderConfig, fault};
 use super::gguf::tensor_name;
 use crate::compute::encoder::{AttendShape, Dense, LayerNorm, Precision};
@@ -52,11 +52,18 @@ fn with_weights<T>(
         fault(path, &reason)
     })?;
     let names = file.names();
-    let prefix = ["", "bert.", "roberta.", "model."]
+    let words = ["embeddings.word_embeddings.weight", "embeddings.tok_embeddings.weight"];
+    let holds = |prefix: &str| names.iter().any(|name| name.strip_prefix(prefix).is_some_and(|n| words.contains(&n)));
+    let prefix = ["", "bert.", "roberta.", "model.", "nomic_bert."]
         .into_iter()
-        .find(|prefix| names.iter().any(|name| **name == *format!("{prefix}embeddings.word_embeddings.weight")))
+        .find(|prefix| holds(prefix))
         .ok_or_else(|| fault(path, "has no tensor `embeddings.word_embeddings.weight`: not a BERT-family encoder"))?;
-    read(Weights { path, tensors: Tensors::Safetensors(&file, prefix), precision: precision.available() })
+    read(Weights {
+        path,
+        tensors: Tensors::Safetensors(&file, prefix),
+        precision: precision.available(),
+        biasless: false,
+    })
 }
 
 /// The same from a GGUF file.
@@ -69,7 +76,21 @@ pub(super) fn load_gguf(
     config: &EncoderConfig,
     precision: Precision,
 ) -> Result<Encoder, EmbedError> {
-    Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available() }.encoder(config)
+    Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available(), biasless: false }.encoder(config)
+}
+
+/// The same with the head of a reranker.
+///
+/// # Errors
+/// As [`load_with_head`].
+pub(super) fn load_gguf_with_head(
+    path: &Path,
+    gguf: &Gguf,
+    config: &EncoderConfig,
+    precision: Precision,
+) -> Result<(Encoder, Head), EmbedError> {
+    let weights = Weights { path, tensors: Tensors::Gguf(gguf), precision: precision.available(), biasless: false };
+    Ok((weights.encoder(config)?, weights.head(config)?))
 }
 
 /// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).
@@ -92,10 +113,13 @@ impl Head {
     }
 }
 
-struct Weights<'a> {
+/// A file's tensors, under the names of the family's own code.
+pub(super) struct Weights<'a> {
     path: &'a Path,
     tensors: Tensors<'a>,
-    precision: Precision,
+    pub precision: Precision,
+    /// Layers may go without a bias.
+    biasless: bool,
 }
 
 /// Where tensors are taken from.
@@ -146,6 +170,9 @@ impl Tensors<'_> {
 
 impl Weights<'_> {
     fn encoder(&self, config: &EncoderConfig) -> Result<Encoder, EmbedError> {
+        if let Some(rotary) = &config.rotary {
+            return rotary.encoder(&Self { biasless: true, ..*self }, config);
+        }
         let hidden = config.hidden_size;
         let types = "embeddings.token_type_embeddings.weight";
         let kinds = self.shape(types)?.first().copied().unwrap_or(0).max(1);
@@ -166,7 +193,12 @@ impl Weights<'_> {
             second_type,
             norm: self.norm("embeddings.LayerNorm", config)?,
             layers: layers.collect::<Result<_, _>>()?,
-            shape: AttendShape { heads: config.num_attention_heads, width: hidden / config.num_attention_heads },
+            last_norm: None,
+            shape: AttendShape {
+                heads: config.num_attention_heads,
+                width: hidden / config.num_attention_heads,
+                reach: None,
+            },
             precision: self.precision,
             spaces: Default::default(),
         })
@@ -174,16 +206,27 @@ impl Weights<'_> {
 
     fn head(&self, config: &EncoderConfig) -> Result<Head, EmbedError> {
         let hidden = config.hidden_size;
-        let Tensors::Safetensors(file, prefix) = self.tensors else {
-            return Err(fault(self.path, "rerankers are read as folders of safetensors"));
-        };
-        let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
-        let own = |name: &str| bare.tensors.shape(name).is_some();
-        let pooler = format!("{prefix}pooler.dense");
-        // BERT, then RoBERTa.
-        let (dense, score) = match own("classifier.out_proj.weight") {
-            true => ("classifier.dense".to_string(), "classifier.out_proj"),
-            false => (pooler, "classifier"),
+        if config.rotary.is_some() {
+            let reason = format!("a reranker of the family `{}` is not supported", config.model_type);
+            return Err(fault(self.path, &reason));
+        }
+        // The names of BERT, or of RoBERTa; llama.cpp has one for both.
+        let (bare, dense, score) = match self.tensors {
+            Tensors::Gguf(_) => {
+                if self.tensors.shape("cls.weight").is_none() && self.tensors.shape("cls.output.weight").is_some() {
+                    let reason = "the head's dense layer (`cls.weight`) is missing: llama.cpp's converter leaves it out for some \
+                                  models, and scores would not be the model's own; use the folder of safetensors";
+                    return Err(fault(self.path, reason));
+                }
+                (Weights { ..*self }, "cls".to_string(), "cls.output")
+            }
+            Tensors::Safetensors(file, prefix) => {
+                let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
+                match bare.tensors.shape("classifier.out_proj.weight").is_some() {
+                    true => (bare, "classifier.dense".to_string(), "classifier.out_proj"),
+                    false => (bare, format!("{prefix}pooler.dense"), "classifier"),
+                }
+            }
         };
         if let Some(shape) = bare.tensors.shape(&format!("{score}.weight"))
             && shape.first() != Some(&1)
@@ -215,26 +258,46 @@ impl Weights<'_> {
         let qkv = (stacked("weight", &[hidden, hidden])?, stacked("bias", &[hidden])?);
         Ok(Layer {
             qkv: Dense::pack(self.precision, hidden, &qkv.0, &qkv.1),
+            rotation: None,
+            reach: None,
             attention_out: self.dense(&at("attention.output.dense"), hidden, hidden)?,
-            attention_norm: self.norm(&at("attention.output.LayerNorm"), config)?,
-            up: self.dense(&at("intermediate.dense"), hidden, wide)?,
-            down: self.dense(&at("output.dense"), wide, hidden)?,
-            out_norm: self.norm(&at("output.LayerNorm"), config)?,
+            attention_norm: Some(self.norm(&at("attention.output.LayerNorm"), config)?),
+            mlp: Mlp::Plain {
+                up: self.dense(&at("intermediate.dense"), hidden, wide)?,
+                down: self.dense(&at("output.dense"), wide, hidden)?,
+            },
+            mlp_norm: self.norm(&at("output.LayerNorm"), config)?,
         })
     }
 
-    fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EmbedError> {
+    /// A dense layer, with or without a bias.
+    pub fn dense(&self, name: &str, inputs: usize, outputs: usize) -> Result<Dense, EmbedError> {
         let weights = self.numbers(&format!("{name}.weight"), &[outputs, inputs])?;
-        let bias = self.numbers(&format!("{name}.bias"), &[outputs])?;
+        let bias = self.bias(name, outputs)?;
         Ok(Dense::pack(self.precision, inputs, &weights, &bias))
     }
 
-    fn norm(&self, name: &str, config: &EncoderConfig) -> Result<LayerNorm, EmbedError> {
+    /// A norm, with or without a bias.
+    pub fn norm(&self, name: &str, config: &EncoderConfig) -> Result<LayerNorm, EmbedError> {
         Ok(LayerNorm {
             weight: self.numbers(&format!("{name}.weight"), &[config.hidden_size])?,
-            bias: self.numbers(&format!("{name}.bias"), &[config.hidden_size])?,
+            bias: self.bias(name, config.hidden_size)?,
             eps: config.layer_norm_eps as f32,
         })
+    }
+
+    /// A layer's bias; zeros where ModernBERT and nomic have none.
+    pub fn bias(&self, name: &str, len: usize) -> Result<Vec<f32>, EmbedError> {
+        let name = format!("{name}.bias");
+        match self.biasless && self.has(&name).is_none() {
+            true => Ok(vec![0.0; len]),
+            false => self.numbers(&name, &[len]),
+        }
+    }
+
+    /// A tensor's shape, where there is one of that name.
+    pub fn has(&self, name: &str) -> Option<Vec<usize>> {
+        self.tensors.shape(name)
     }
 
     fn shape(&self, name: &str) -> Result<Vec<usize>, EmbedError> {
@@ -243,7 +306,7 @@ impl Weights<'_> {
     }
 
     /// A tensor's numbers, row after row.
-    fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
+    pub fn numbers(&self, name: &str, shape: &[usize]) -> Result<Vec<f32>, EmbedError> {
         let own = self.shape(name)?;
         if own != shape {
             let reason = format!("the tensor `{name}` has the shape {own:?}; the configuration asks for {shape:?}");

@@ -35,9 +35,15 @@ impl Decoder {
     /// A file that is damaged or not supported; a backend, device or weight policy that does not exist; a KV pool of
     /// less than one block.
     pub fn load(path: &Path, settings: &EngineSettings) -> Result<Self, ModelError> {
-        let gguf = Gguf::open(path)?;
-        let spec = ModelSpec::read(&gguf)?;
-        Self::build(&gguf, spec, settings, Arc::default())
+        Self::open(&Gguf::open(path)?, settings)
+    }
+
+    /// The same of an opened file or folder.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn open(gguf: &Gguf, settings: &EngineSettings) -> Result<Self, ModelError> {
+        Self::build(gguf, ModelSpec::read(gguf)?, settings, Arc::default())
     }
 
     /// Builds a decoder of the given shape from the file's tensors, or from what `packed` has of them.
@@ -140,6 +146,21 @@ impl Decoder {
         self.transformer.step(&self.spec, batch)
     }
 
+    /// As [`Self::step`], without the head: for the same rows, what the last layer says after the final norm, `hidden`
+    /// numbers each.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn last_layer(&mut self, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        check(batch, self.spec.vocab, self.kv_blocks)?;
+        self.transformer.last_layer(&self.spec, batch)
+    }
+
+    /// Width of the stream between layers.
+    pub fn hidden(&self) -> usize {
+        self.spec.hidden
+    }
+
     /// The bytes of one block over all layers, keys and values (for saved prefixes). Only a decoder of the same file,
     /// settings and build can read them.
     ///
@@ -216,6 +237,7 @@ fn check(batch: &[StepSequence<'_>], vocab: usize, kv_blocks: usize) -> Result<(
 /// A transformer on whatever backend.
 trait Forward: Send {
     fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
+    fn last_layer(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError>;
     fn export_block(&self, block: BlockId) -> Result<Vec<u8>, ModelError>;
     fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError>;
 }
@@ -227,12 +249,14 @@ struct Transformer<B: Backend> {
     kv: B::Kv,
 }
 
-impl<B: Backend> Forward for Transformer<B> {
-    fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+impl<B: Backend> Transformer<B> {
+    /// Runs all layers over a batch, which has at least one token.
+    fn layers(
+        &mut self,
+        spec: &ModelSpec,
+        batch: &[StepSequence<'_>],
+    ) -> Result<(B::Rows, Vec<Range<usize>>), ModelError> {
         let (plan, ropes, tokens) = plan(spec, batch);
-        if tokens.is_empty() {
-            return Ok(vec![Vec::new(); batch.len()]);
-        }
         let (backend, weights) = (&self.backend, &self.weights);
         let adapted = adapted::<B>(batch, plan.spans.iter().map(|span| span.rows.clone()))?;
         let mut x = backend.embed_rows(&weights.table, &tokens, spec.scales.embedding)?;
@@ -245,26 +269,41 @@ impl<B: Backend> Forward for Transformer<B> {
             x = backend.linear_add(&mixed, &layer.out, &out, &layer.join, x)?;
             x = backend.mlp(x, &layer.mlp, [&gate, &up, &down])?;
         }
-        let wanted: Vec<_> = plan.spans.iter().zip(batch).map(|(span, s)| wanted_rows(span, s.logits)).collect();
+        let wanted = plan.spans.iter().zip(batch).map(|(span, s)| wanted_rows(span, s.logits)).collect();
+        Ok((x, wanted))
+    }
+}
+
+impl<B: Backend> Forward for Transformer<B> {
+    fn step(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        if batch.iter().all(|sequence| sequence.tokens.is_empty()) {
+            return Ok(vec![Vec::new(); batch.len()]);
+        }
+        let (x, wanted) = self.layers(spec, batch)?;
+        let (backend, weights) = (&self.backend, &self.weights);
         let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
         let mut given = 0;
         let places = wanted.iter().map(|rows| {
             given += rows.len();
             given - rows.len()..given
         });
-        let of_head = self::adapted::<B>(batch, places)?;
+        let of_head = adapted::<B>(batch, places)?;
         let of_head = beside(&of_head, |adapter| adapter.head.as_ref());
         let mut logits = backend.head(&x, &rows, &weights.norm, &weights.head, &of_head)?;
         finish(&mut logits, &spec.scales);
-        let mut rest = logits.as_slice();
-        Ok(wanted
-            .into_iter()
-            .map(|rows| {
-                let (mine, others) = rest.split_at(rows.len() * spec.vocab);
-                rest = others;
-                mine.to_vec()
-            })
-            .collect())
+        if let [_] = &wanted[..] {
+            return Ok(vec![logits]);
+        }
+        Ok(shared_out(&logits, &wanted, spec.vocab))
+    }
+
+    fn last_layer(&mut self, spec: &ModelSpec, batch: &[StepSequence<'_>]) -> Result<Vec<Vec<f32>>, ModelError> {
+        if batch.iter().all(|sequence| sequence.tokens.is_empty()) {
+            return Ok(vec![Vec::new(); batch.len()]);
+        }
+        let (x, wanted) = self.layers(spec, batch)?;
+        let rows: Vec<usize> = wanted.iter().cloned().flatten().collect();
+        Ok(shared_out(&self.backend.normed(&x, &rows, &self.weights.norm)?, &wanted, spec.hidden))
     }
 
     fn export_block(&self, block: BlockId) -> Result<Vec<u8>, ModelError> {
@@ -274,6 +313,17 @@ impl<B: Backend> Forward for Transformer<B> {
     fn import_block(&mut self, block: BlockId, bytes: &[u8]) -> Result<(), ModelError> {
         Ok(self.backend.import_block(&mut self.kv, block as usize, bytes)?)
     }
+}
+
+/// To each sequence its rows of `width` numbers.
+fn shared_out(numbers: &[f32], wanted: &[Range<usize>], width: usize) -> Vec<Vec<f32>> {
+    let mut rest = numbers;
+    let mine = |rows: &Range<usize>| {
+        let (mine, others) = rest.split_at(rows.len() * width);
+        rest = others;
+        mine.to_vec()
+    };
+    wanted.iter().map(mine).collect()
 }
 
 /// Rows with an adapter: neighbours with the same one together.

@@ -3,6 +3,7 @@
 //! The [`header`] is read in place; alignment, tensor sizes and places, and value types are checked here. Whatever bytes
 //! a file holds, opening it gives an error that names the file and the reason.
 
+mod folder;
 mod header;
 mod split;
 

@@ -34,7 +34,7 @@ mod spec;
 mod tokenizer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use adapter::{Adapter, AdapterBase, AdapterFile, ReadAdapters};
 pub use decoder::Decoder;

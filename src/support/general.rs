@@ -6,6 +6,8 @@
 //! one line are one *family*: they are held out together, or a detector would be tested on what it was taught. Prose is no
 //! pattern; `\n` stands for a line's end in it.
 
+use std::collections::BTreeMap;
+
 use super::asked;
 use crate::kb::pack::{FaqEntry, Pack};
 
@@ -24,27 +26,34 @@ const MOST_OWN: usize = 4000;
 const ENOUGH_OWN: usize = 200;
 const OF_PAGES: usize = 400;
 
-/// (label, one message a line)
-const GENERAL: [(&str, &str); 18] = [
-    ("wants_person", include_str!("general/wants_person.txt")),
-    ("wants_person", include_str!("general/wish_patterns.txt")),
-    (CUSTOMER, include_str!("general/customer.txt")),
-    (CUSTOMER, include_str!("general/wish_alikes.txt")),
-    (CUSTOMER, include_str!("general/attack_alikes.txt")),
-    (CUSTOMER, include_str!("general/spam_alikes.txt")),
-    (CUSTOMER, include_str!("general/talk.txt")),
-    (PROSE, include_str!("general/prose.txt")),
-    (PROSE, include_str!("general/manuals.txt")),
-    ("injection", include_str!("general/injection.txt")),
-    ("injection", include_str!("general/attack_patterns.txt")),
-    ("injection", include_str!("general/personas.txt")),
-    ("spam", include_str!("general/spam.txt")),
-    ("spam", include_str!("general/spam_patterns.txt")),
-    ("gibberish", include_str!("general/gibberish.txt")),
-    ("rude", include_str!("general/rude.txt")),
-    ("rude", include_str!("general/rude_patterns.txt")),
-    ("off_topic", include_str!("general/off_topic.txt")),
+/// Most messages of one other judge's lesson that a judge sees: enough to know that they are not its own.
+const MOST_OF_ANOTHER: usize = 200;
+
+/// (label, whose lesson it is written for, one message a line). Look-alikes are honest messages for one judge to learn
+/// its own contrast from.
+const GENERAL: [(&str, &str, &str); 18] = [
+    ("wants_person", "wants_person", include_str!("general/wants_person.txt")),
+    ("wants_person", "wants_person", include_str!("general/wish_patterns.txt")),
+    (CUSTOMER, ALL, include_str!("general/customer.txt")),
+    (CUSTOMER, "wants_person", include_str!("general/wish_alikes.txt")),
+    (CUSTOMER, "injection", include_str!("general/attack_alikes.txt")),
+    (CUSTOMER, "spam", include_str!("general/spam_alikes.txt")),
+    (CUSTOMER, ALL, include_str!("general/talk.txt")),
+    (PROSE, ALL, include_str!("general/prose.txt")),
+    (PROSE, ALL, include_str!("general/manuals.txt")),
+    ("injection", "injection", include_str!("general/injection.txt")),
+    ("injection", "injection", include_str!("general/attack_patterns.txt")),
+    ("injection", "injection", include_str!("general/personas.txt")),
+    ("spam", "spam", include_str!("general/spam.txt")),
+    ("spam", "spam", include_str!("general/spam_patterns.txt")),
+    ("gibberish", "gibberish", include_str!("general/gibberish.txt")),
+    ("rude", ALL, include_str!("general/rude.txt")),
+    ("rude", ALL, include_str!("general/rude_patterns.txt")),
+    ("off_topic", ALL, include_str!("general/off_topic.txt")),
 ];
+
+/// Written for every judge's lesson.
+const ALL: &str = "";
 
 /// A labelled message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,6 +64,32 @@ pub struct Example {
     pub of_pack: bool,
     /// The same for all messages of one line.
     pub family: u32,
+    /// The judge whose lesson it is written for; empty for all.
+    lesson: &'static str,
+}
+
+impl Example {
+    /// What is in every judge's lesson.
+    fn for_all(text: &str, label: &str, of_pack: bool) -> Self {
+        Self { text: text.into(), label: label.into(), of_pack, family: number(text), lesson: ALL }
+    }
+}
+
+/// Which examples the judge of `label` learns from, by their place. Of what is written for another judge it sees one
+/// message a line, and not more than [`MOST_OF_ANOTHER`], so that what one judge is taught hardly moves another.
+pub fn lesson_of(label: &str, examples: &[Example]) -> Vec<usize> {
+    let mut lines: BTreeMap<(&str, &str), BTreeMap<u32, usize>> = BTreeMap::new();
+    let mut lesson = Vec::new();
+    for (place, example) in examples.iter().enumerate() {
+        if example.lesson == ALL || example.lesson == label {
+            lesson.push(place);
+        } else {
+            lines.entry((example.lesson, &example.label)).or_default().entry(example.family).or_insert(place);
+        }
+    }
+    lesson.extend(lines.values().flat_map(|line| line.values().take(MOST_OF_ANOTHER)));
+    lesson.sort_unstable();
+    lesson
 }
 
 /// All examples for a pack: its filters' rows, its questions, and the general ones, in an order that deals the labels
@@ -69,12 +104,7 @@ pub fn lasting_examples(pack: &Pack) -> Vec<Example> {
 }
 
 fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Example> {
-    let own = |text: &str, label: &str| Example {
-        text: text.into(),
-        label: label.into(),
-        of_pack: true,
-        family: number(text),
-    };
+    let own = |text: &str, label: &str| Example::for_all(text, label, true);
     let mut all: Vec<Example> = pack.filters.iter().map(|row| own(&row.text, &row.label)).collect();
     let mut questions: Vec<&String> =
         pack.faq.iter().filter(|entry| chosen(entry)).flat_map(|entry| &entry.questions).collect();
@@ -86,7 +116,7 @@ fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Exampl
     all.extend(pack.operators.iter().flat_map(|o| &o.examples).map(|e| own(&e.question, "sample")));
     if all.iter().filter(|e| on_topic(e)).count() < ENOUGH_OWN {
         let asked = asked::of_pages(pack, OF_PAGES).into_iter();
-        all.extend(asked.map(|(text, page)| Example { text, label: PAGE.into(), of_pack: true, family: number(page) }));
+        all.extend(asked.map(|(text, page)| Example { family: number(page), ..own(&text, PAGE) }));
     }
     all.extend(general());
     all.sort_by_key(|e| (*blake3::hash(e.text.as_bytes()).as_bytes(), e.label.clone()));
@@ -95,10 +125,11 @@ fn with_questions(pack: &Pack, chosen: impl Fn(&FaqEntry) -> bool) -> Vec<Exampl
 }
 
 fn general() -> impl Iterator<Item = Example> {
-    GENERAL.iter().flat_map(|(label, lines)| {
-        lines.lines().map(str::trim).filter(|l| !l.is_empty()).flat_map(|line| {
-            let texts = if *label == PROSE { vec![line.replace("\\n", "\n")] } else { messages(line) };
-            texts.into_iter().map(|text| Example { text, label: (*label).into(), of_pack: false, family: number(line) })
+    GENERAL.into_iter().flat_map(|(label, lesson, lines)| {
+        lines.lines().map(str::trim).filter(|l| !l.is_empty()).flat_map(move |line| {
+            let texts = if label == PROSE { vec![line.replace("\\n", "\n")] } else { messages(line) };
+            let family = number(line);
+            texts.into_iter().map(move |text| Example { family, lesson, ..Example::for_all(&text, label, false) })
         })
     })
 }
@@ -172,6 +203,19 @@ mod tests {
             assert!(russian >= 15 && texts.len() - russian >= 15, "{label}: {russian} of {}", texts.len());
         }
         assert!(all.windows(2).all(|w| w[0].text != w[1].text));
+    }
+
+    #[test]
+    fn a_judge_learns_all_of_its_own_lesson_and_one_message_a_line_of_the_others() {
+        let all = examples(&Pack::default());
+        let of = |label: &str, lesson: &[usize]| lesson.iter().filter(|&&i| all[i].label == label).count();
+        let everything: Vec<usize> = (0..all.len()).collect();
+        let (spam, wishes) = (lesson_of("spam", &all), lesson_of("wants_person", &all));
+        assert_eq!(of("wants_person", &wishes), of("wants_person", &everything));
+        assert!((1..=MOST_OF_ANOTHER).contains(&of("wants_person", &spam)), "{}", of("wants_person", &spam));
+        assert!(of(CUSTOMER, &spam) < of(CUSTOMER, &everything), "look-alikes of wishes are not all its matter");
+        assert_eq!(of("rude", &spam), of("rude", &everything), "rude messages are every judge's matter");
+        assert!(spam.is_sorted() && wishes.is_sorted());
     }
 
     #[test]

@@ -273,7 +273,8 @@ fn asks_for_company(message: &str, company: &Company) -> bool {
 /// Reads what kind of answer is asked for.
 pub fn intent(message: &str) -> Intent {
     let folded = format!(" {} ", text::words(&text::fold(message)).join(" "));
-    let asks = |list: &str, unless: &str| text::has_any(&folded, list) && !text::has_any(&folded, unless);
+    let asks =
+        |list: &'static str, unless: &'static str| text::has_any(&folded, list) && !text::has_any(&folded, unless);
     Intent { place: asks(PLACE, NOT_PLACE), code: asks(CODE, NOT_CODE), picture: asks(PICTURE, NOT_PICTURE) }
 }
 

@@ -20,8 +20,16 @@ pub const COMMON_WORDS: &str = "about above after again against because before b
     сообщение пароль доставка заказ магазин товар возврат сломалось телефон компьютер браузер страница ошибка обновление версия скачать установить \
     удалить странно ужасно прекрасно здравствуйте пожалуйста спасибо подскажите помогите получается приходит непонятно понимаю погода рецепт";
 
+/// A pattern without Cyrillic, its words' ends those of ASCII words: others make the search in a Russian text slow.
+fn swift(pattern: &str) -> String {
+    match pattern.chars().any(|c| c.is_alphabetic() && !c.is_ascii()) {
+        true => pattern.to_string(),
+        false => pattern.replace(r"\b", r"(?-u:\b)"),
+    }
+}
+
 static INJECTION: LazyLock<Vec<(Regex, f32, &'static str)>> = LazyLock::new(|| {
-    let rule = |pattern: &str, score: f32, why: &'static str| Regex::new(pattern).ok().map(|r| (r, score, why));
+    let rule = |pattern: &str, score: f32, why: &'static str| Regex::new(&swift(pattern)).ok().map(|r| (r, score, why));
     [
         rule(
             r"(?i)\b(ignore|disregard|forget|override|bypass|drop)\b.{0,30}\b(all|any|your|the|previous|prior|above|earlier|preceding|these|those)\b.{0,30}\b(instruction|prompt|rule|guideline|direction|command|context|training|programming|restriction|filter|safety)",
@@ -166,11 +174,12 @@ static ADVERTISING: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
         r"(?i)\b(click (here|the link|below)|limited(-| )time offer|act now|buy now|order now|special offer|best prices?|free trial of our|our services include|we offer (you )?(professional|high|quality|the best|affordable)|we are a (leading|professional|digital)|dear (sir|madam|website owner|business owner)|check out (our|my)|visit (our|my) (site|website|channel))\b",
         r"(?i)(предлагаем (услуги|вам|сотрудничество|профессиональн)|наша (компания|студия|команда) (предлагает|занимается|оказывает)|подпис(ывайтесь|ывайся) на|переходи(те)? по ссылке|жми|только сегодня|успей(те)? (купить|заказать)|выгодн\S+ (предложени|услови)|коммерческ\S+ предложени|оптом|прайс[- ]?лист)",
         r"(?i)(t\.me/|wa\.me/|bit\.ly|tinyurl|telegram\.me)",
-    ])
+    ].map(swift))
     .ok()
 });
 
-static LINK: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"(?i)\b((https?://|www\.)[^\s<>()]+)").ok());
+static LINK: LazyLock<Option<Regex>> =
+    LazyLock::new(|| Regex::new(&swift(r"(?i)\b((https?://|www\.)[^\s<>()]+)")).ok());
 
 /// Advertising and mass mail.
 pub fn spam(message: &str, site: Option<&str>) -> (f32, String) {
@@ -229,7 +238,7 @@ pub fn spam_signs(message: &str, site: Option<&str>) -> Vec<f32> {
     let prose = text::without_code(message);
     let folded = format!(" {} ", text::words(&text::fold(&prose)).join(" "));
     let yes = |b: bool| f32::from(u8::from(b));
-    let has = |list: &str| yes(text::has_any(&folded, list));
+    let has = |list: &'static str| yes(text::has_any(&folded, list));
     let (rule, _) = spam(message, site);
     let own = site.map(|s| s.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/'));
     let link =
@@ -386,7 +395,7 @@ static OFF_TOPIC: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
     RegexSet::new([
         r"(?i)\b(what('s| is)? the weather|weather (in|today|tomorrow|forecast)|tell me a joke|write (me )?(a |an )?(poem|song|essay|story|haiku|novel|cover letter)|recipe for|how (to|do i) (cook|bake)|who won the|capital of|meaning of life|solve (this|the) (equation|problem)|do my homework|translate .{0,40} (into|to) (french|german|spanish|latin)|horoscope|lottery numbers|who is the (president|king|prime minister)|movie|football (match|score)|write (a )?(python|java|c\+\+) (program|script|function) (that|to|which))\b",
         r"(?i)(какая (сегодня |завтра )?погода|прогноз погоды|расскажи (анекдот|шутку|сказку)|напиши (мне )?(стих|песн|сочинени|эссе|рассказ|реферат|курсов)|рецепт|как (приготовить|испечь|сварить)|столица|кто (выиграл|президент|написал)|смысл жизни|реши (задач|уравнени|пример)|домашн\S+ задани|гороскоп|сколько будет \d|переведи на (английск|французск|немецк|испанск)|в каком году|какой фильм|кто такой)",
-    ])
+    ].map(swift))
     .ok()
 });
 
@@ -439,7 +448,7 @@ const CHORES: &str = "write a|write me|compose|tell me a|poem|story|joke|essay|t
 /// What a text shows of a quiz question or a chore that no support desk does, each 0..1.
 pub fn trivia_signs(prose: &str) -> Vec<f32> {
     let folded = format!(" {} ", text::words(&text::fold(prose)).join(" "));
-    let has = |list: &str| f32::from(u8::from(text::has_any(&folded, list)));
+    let has = |list: &'static str| f32::from(u8::from(text::has_any(&folded, list)));
     let words: Vec<&str> = prose.split_whitespace().collect();
     let capitals = words.iter().skip(1).filter(|w| w.chars().next().is_some_and(char::is_uppercase)).count();
     let own = has(OURS);

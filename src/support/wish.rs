@@ -7,10 +7,16 @@
 use super::rules::without_quotations;
 use super::text::{self, has_any};
 
-/// Learnt probability from which words that speak against a wish are not believed ("no thanks, just an agent").
-const SURELY: f32 = 0.75;
-/// Share of the threshold below which the rules are not believed.
+/// Learnt probability from which words that speak against a wish are not believed: a denial ("no thanks, just an
+/// agent"), and operators as a feature ("assign my ticket to an engineer"), of which less is sure.
+const SURELY: [f32; 2] = [0.75, 0.67];
+/// Score of a denial.
+const DENIAL: f32 = 0.05;
+/// Share of the threshold below which the rules are not believed, and below which a plain request is not.
 const NOT_QUITE: f32 = 0.8;
+const HARDLY: f32 = 0.3;
+/// Score of a plain request.
+const PLAIN: f32 = 0.97;
 
 /// What a message says about talking to a person.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,13 +44,16 @@ impl Wish {
             true => 0.5 + 0.5 * (probability - threshold) / (1.0 - threshold).max(1e-3),
             false => 0.5 * probability / threshold.max(1e-3),
         };
+        let believed = if self.score >= PLAIN { HARDLY } else { NOT_QUITE };
         match (self.is_wish(), learnt >= 0.5) {
             (true, true) => Self { score: learnt, ..self },
-            (true, false) if probability >= NOT_QUITE * threshold => Self { score: 0.5, ..self },
+            (true, false) if probability >= believed * threshold => Self { score: 0.5, ..self },
             (true, false) => {
                 Self { score: learnt, reason: "names a person, but resembles other questions".into(), ..self }
             }
-            (false, true) if self.against && probability < SURELY => Self { score: learnt.min(0.49), ..self },
+            (false, true) if self.against && probability < SURELY[usize::from(self.score > DENIAL)] => {
+                Self { score: learnt.min(0.49), ..self }
+            }
             (false, true) => Self { score: learnt, reason: "resembles the examples of a wish".into(), ..self },
             (false, false) => Self { score: learnt, ..self },
         }
@@ -116,6 +125,10 @@ const ASKS_EN: &str = "talk to|talk with|speak to|speak with|chat with|chatting 
     are there any|any real|any human|can i have|could i have|may i have|can a|can an|could a|can someone|could someone|can somebody|could somebody|someone real|real person|\
     real human|live agent|live person|live human|actual person|actual human|human please|person please|agent please|operator please|operator now|human now|ask a|\
     human support|human help|human operator|human agent|someone from|somebody from|want to talk|want to speak|asked for a|asked for an|a person look|a human look";
+/// How a request for a talk of one's own begins.
+const PLAINLY: &str = "can i speak|can i talk|can i chat|could i speak|could i talk|may i speak|may i talk|let me speak|let me talk|i want to speak|i want to talk|i need to speak|i need to talk|\
+    i'd like to speak|i'd like to talk|i would like to speak|i would like to talk|connect me|transfer me|put me through|соедините меня|соедините с|соедини с|переключите на|переключите меня|\
+    переключи на|позовите|позови|хочу поговорить|хочу пообщаться|можно поговорить|свяжите меня|дайте поговорить";
 const RHETORICAL: &str = "someone tell|someone help|someone explain|somebody tell|someone please|someone show|somebody help|somebody explain|anyone know*|someone know*";
 const MEANS_PERSON: &str =
     "human|person|agent|operator|someone|team|talk|speak|contact|call|reach|transfer|connect|staff|manager|real";
@@ -129,8 +142,11 @@ const CONTACTS: &str = "talk*|speak*|spek|chat|chatting|connect*|conect*|transfe
     switch to|escalate*|escalation|get me|bring me|bring in|reach|get hold|get through|in touch|ring me|ring us|phone me|call me|call back|callback|contact|contacted|take over|loop in|discuss|\
     word with|join the chat|fetch|соедин*|соеден*|переключ*|переведи*|позов*|позвать|зови*|свяж*|связ*|поговорить|говорить|пообщаться|общаться|пригласи*|подключите|передайте|передай|\
     вызв*|вызов*|дозвон*|перезвон*|позвон*|набер*|эскал*|обсудить|побеседовать|обратиться|подойд*|ответит|верните|pozovi*|soedini*|pogovorit*";
+/// Words that lead to a person without naming one.
+const ONWARD: &str = "escalate*|escalation|who is in charge|whoever is in charge|higher up|available|continue with|on shift|on duty|главного|главный|старшего|старшему|ответственн*|дежурн*|эскалир*|\
+    дайте его|дайте ее|верните|вернуть|продолжить с";
 const WEAK_PERSON: &str = "someone|somebody|anyone|anybody|people|one of you*|else|other|another|кто|кто то|кто нибудь|кем|кем нибудь|кем то|кого нибудь|друг*|люди|людей|людьми|жив*|реальн*|настоящ*";
-const SELF: &str = "me|us|i|i'd|i'll|my call|меня|мне|мной|нас|нам|я|мы|бы|mne|menya";
+const SELF: &str = "me|us|i|i'd|i'll|i'm|i've|my call|меня|мне|мной|нас|нам|я|мы|бы|mne|menya";
 const WANTS: &str = "want|wanna|need|like to|i'd like|would like|prefer|rather|demand|require|insist|request|please|pls|give|get|can i|could i|may i|let me|is there|are there|хочу|хотел*|хотим|нуж*|\
     надо|требу*|прошу|просил*|дайте|дай|давай*|можно|нельзя ли|лучше|предпоч*|мне бы|пусть|пускай|жду|hochu|nuzhen|mozhno|дайт*";
 const REPORTS: &str = "spoke|talked|told|said|called me|promised|was helping|yesterday|last week|last time|thanks|thank you|was rude|helped|wrote|asked for|сказал*|обещал*|говорил*|звонил*|вчера|спасибо|\
@@ -203,13 +219,23 @@ pub fn conceivable(message: &str) -> bool {
     let folded = text::fold(&without_quotations(&text::without_code(message)));
     let words = text::words(&folded);
     let whole = format!(" {} ", words.join(" "));
-    let has = |list: &str| has_any(&whole, list);
+    let has = |list: &'static str| has_any(&whole, list);
     let person = has(PERSON_EN) || has(PERSON_RU) || has(CALLS_OTHERWISE) || is_call(&words, 6);
     let talk = has(CONTACTS) && (has(SELF) || has(DEPARTMENT) || has(WEAK_PERSON));
     let called = has(DEPARTMENT) && (words.len() <= 5 || has(WANTS));
     let short = words.len() <= 3 && has(CONTACTS);
+    // Escalating and being back with somebody need no noun; a misspelt noun is one all the same.
+    let onward = has(ONWARD) || words.iter().any(|word| nearly_a_person(word));
     let machine = has(BOT) || (has(US) && (has(BOT_DENIED) || has(DENIED)));
-    person || talk || called || short || machine
+    person || talk || called || short || onward || machine
+}
+
+/// "humn", "oprator": a noun of a call with one letter lost, added, changed or two swapped.
+fn nearly_a_person(word: &str) -> bool {
+    const SHORTEST: usize = 4;
+    let long = |word: &str| word.chars().count() >= SHORTEST;
+    long(word)
+        && CALL.split('|').filter(|noun| long(noun)).any(|noun| text::edit_distance(noun.trim(), word, 1).is_some())
 }
 
 /// Reads one message.
@@ -275,10 +301,13 @@ fn in_clause(words: &[&str]) -> Wish {
         return Wish::of(0.7, "does not want to talk to a bot");
     }
     if has_any(&joined, DENIED) && !has_any(&joined, BOT) {
-        return Wish::of(0.05, "says that no person is needed");
+        return Wish::of(DENIAL, "says that no person is needed");
     }
     if otherwise {
         return Wish::of(0.85, "asks to be passed on");
+    }
+    if asks_plainly(words, russian) {
+        return Wish::of(PLAIN, "asks to talk to a person");
     }
     match if russian { asks_russian(&joined) } else { asks_english(&joined) } {
         true => Wish::of(0.95, "asks to talk to a person"),
@@ -305,6 +334,12 @@ fn look_alike(joined: &str, russian: bool) -> Option<&'static str> {
     }
     let place = has_any(joined, "where is the|where do i find the|где находится|где найти|в каком разделе");
     (place && !about_me).then_some("asks for a place in the app")
+}
+
+/// The customer's own request as a clause begins, and a person right behind it: "can I speak with someone else".
+fn asks_plainly(words: &[&str], russian: bool) -> bool {
+    let part = |to: usize| format!(" {} ", words[..to.min(words.len())].join(" "));
+    has_any(&part(5), PLAINLY) && has_any(&part(9), if russian { PERSON_RU } else { PERSON_EN })
 }
 
 fn asks_english(joined: &str) -> bool {
@@ -373,6 +408,26 @@ mod tests {
         ] {
             let wish = for_person(message);
             assert!(wish.is_wish(), "{message}: {wish:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_request_is_heard_even_where_the_examples_doubt_it() {
+        let read = |message: &str| for_person(message).weighed(0.2, 0.5).is_wish();
+        assert!(
+            read("I told you already. Can I speak with someone else please?") && read("хочу поговорить с человеком")
+        );
+        assert!(!read("can visitors speak to a human?") && !read("I almost asked for a manager, never mind"));
+    }
+
+    #[test]
+    fn a_wish_may_name_nobody_or_misspell_the_noun() {
+        for message in ["humn please", "опертор", "pls escalate, third time", "зовите главного", "is Mark available?"]
+        {
+            assert!(conceivable(message), "{message}");
+        }
+        for message in ["the color of the button", "как сменить цвет", "where is the export"] {
+            assert!(!conceivable(message), "{message}");
         }
     }
 

@@ -6,6 +6,9 @@ use std::sync::LazyLock;
 use rust_stemmers::{Algorithm, Stemmer};
 
 pub mod actions;
+mod phrases;
+
+use phrases::Phrases;
 
 static ENGLISH: LazyLock<Stemmer> = LazyLock::new(|| Stemmer::create(Algorithm::English));
 static RUSSIAN: LazyLock<Stemmer> = LazyLock::new(|| Stemmer::create(Algorithm::Russian));
@@ -296,33 +299,8 @@ pub fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
 
 /// True where a text of single-spaced words with a space at either end has one of the phrases, parted by `|`.
 /// A phrase ends where a word ends, unless it ends in `*`; white space around a phrase does not count.
-pub fn has_any(padded: &str, phrases: &str) -> bool {
-    phrases.split('|').map(str::trim).filter(|p| !p.is_empty()).any(|phrase| {
-        let mut rest = padded;
-        let stem = phrase.trim_end_matches('*');
-        let first = stem.split('*').next().unwrap_or(stem);
-        while let Some(at) = rest.find(first) {
-            let starts = rest[..at].ends_with(' ');
-            let after = &rest[at + first.len()..];
-            if starts && tail_fits(after, &stem[first.len()..], phrase.ends_with('*')) {
-                return true;
-            }
-            let step = first.chars().next().map_or(1, char::len_utf8);
-            rest = &rest[at + step..];
-        }
-        false
-    })
-}
-
-/// Whether what follows a phrase's first part goes on as the phrase does: `tail` is empty or begins with `*`.
-fn tail_fits(after: &str, tail: &str, open: bool) -> bool {
-    let Some(next) = tail.strip_prefix('*') else { return open || after.starts_with(' ') };
-    let word_end = after.find(' ').unwrap_or(after.len());
-    let part = next.split('*').next().unwrap_or(next);
-    match after[word_end..].strip_prefix(part) {
-        Some(rest) => tail_fits(rest, &next[part.len()..], open),
-        None => false,
-    }
+pub fn has_any(padded: &str, phrases: &'static str) -> bool {
+    Phrases::of(phrases).in_text(padded)
 }
 
 #[cfg(test)]

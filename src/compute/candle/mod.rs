@@ -80,6 +80,15 @@ impl CandleBackend {
         Ok(Tensor::from_vec(numbers, (rows, width), &self.device)?)
     }
 
+    /// Some rows of a step, which are at least one.
+    fn chosen(&self, x: &Tensor, rows: &[usize]) -> Result<Tensor, ComputeError> {
+        if rows.len() == x.dim(0)? {
+            return Ok(x.clone());
+        }
+        let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
+        Ok(x.index_select(&Tensor::from_vec(index, rows.len(), &self.device)?, 0)?)
+    }
+
     fn gated(&self, x: &Tensor, gated: &Gated<Self>, beside: [&[Beside<'_, Self>]; 3]) -> Result<Tensor, ComputeError> {
         let gate = beside::added(x, beside[0], gated.gate.apply(x)?)?;
         let up = beside::added(x, beside[1], gated.up.apply(x)?)?;
@@ -269,6 +278,13 @@ impl Backend for CandleBackend {
         joined(branch, &mlp.join, x)
     }
 
+    fn normed(&self, x: &Tensor, rows: &[usize], norm: &Norm) -> Result<Vec<f32>, ComputeError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        numbers(&norm.apply(&self.chosen(x, rows)?)?)
+    }
+
     fn head(
         &self,
         x: &Tensor,
@@ -280,14 +296,7 @@ impl Backend for CandleBackend {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let all = rows.len() == x.dim(0)?;
-        let chosen = if all {
-            x.clone()
-        } else {
-            let index: Vec<u32> = rows.iter().map(|row| *row as u32).collect();
-            x.index_select(&Tensor::from_vec(index, rows.len(), &self.device)?, 0)?
-        };
-        let normed = norm.apply(&chosen)?;
+        let normed = norm.apply(&self.chosen(x, rows)?)?;
         numbers(&beside::added(&normed, beside, head.apply(&normed)?)?)
     }
 

@@ -1,4 +1,5 @@
-//! Attention within each text (Vaswani et al., arXiv:1706.03762): every token sees its own text, whole, and no other.
+//! Attention within each text (Vaswani et al., arXiv:1706.03762): every token sees its own text, whole or its neighbours in
+//! it, and no other.
 //!
 //! One piece of work is one head of one text. With AMX both products take tiles ([`super::attend_tiles`]); everywhere else
 //! they stay in `f32`, here: the keys are packed as `[32 keys][dimension]` turned on end and its values
@@ -25,6 +26,19 @@ const QUERIES: usize = 8;
 pub struct AttendShape {
     pub heads: usize,
     pub width: usize,
+    /// How many tokens one sees to each side; all of its text where this is `None`.
+    pub reach: Option<usize>,
+}
+
+impl AttendShape {
+    /// The tokens of a text of `tokens` that one of `queries` sees.
+    #[inline(always)]
+    pub(super) fn seen(&self, queries: Range<usize>, tokens: usize) -> Range<usize> {
+        match self.reach {
+            None => 0..tokens,
+            Some(reach) => queries.start.saturating_sub(reach)..queries.end.saturating_add(reach).min(tokens),
+        }
+    }
 }
 
 /// `out[rows][hidden]` from `qkv[rows][3 * hidden]`: queries (scaled already), keys and values side by side, each of
@@ -149,23 +163,28 @@ unsafe fn attend_head<L: Lanes>(job: Job<'_>, space: &mut Space) {
         let rows = QUERIES.min(tokens - query);
         let queries = at(query, 0).as_ptr();
         let scores = space.scores.as_mut_ptr();
+        // Whole panels around what these queries see: from `first` on, `seen` keys.
+        let seen = job.shape.seen(query..query + rows, tokens);
+        let first = seen.start / PANEL * PANEL;
+        let (end, seen) = (seen.end.div_ceil(PANEL) * PANEL, seen.end - first);
         // SAFETY: queries `query..query + rows` lie `row_len` apart; `scores` has `QUERIES` rows of `padded` numbers; each
-        // panel of keys has `width` lines of 32, each panel of values `tokens`.
+        // panel of keys has `width` lines of 32, each panel of values `tokens`; `first + seen <= tokens`, `end <= padded`.
         unsafe {
-            for panel in 0..padded / PANEL {
+            for panel in first / PANEL..end / PANEL {
                 let keys = space.keys.as_ptr().add(panel * PANEL * width);
                 let to = (scores.add(panel * PANEL), padded);
                 block::<L>(rows, (queries, row_len), (keys, width), to);
             }
             let mut sums = [0.0f32; QUERIES];
             for (row, sum) in sums.iter_mut().enumerate().take(rows) {
-                let line = std::slice::from_raw_parts_mut(scores.add(row * padded), padded);
-                *sum = softmax_numerators::<L>(line, tokens);
+                let line = std::slice::from_raw_parts_mut(scores.add(row * padded + first), end - first);
+                let own = job.shape.seen(query + row..query + row + 1, tokens);
+                *sum = softmax_numerators::<L>(line, own.start - first..own.end - first);
             }
             let mut result = [0.0f32; QUERIES * PANEL];
             for panel in 0..value_panels {
-                let values = space.values.as_ptr().add(panel * tokens * PANEL);
-                block::<L>(rows, (scores, padded), (values, tokens), (result.as_mut_ptr(), PANEL));
+                let values = space.values.as_ptr().add((panel * tokens + first) * PANEL);
+                block::<L>(rows, (scores.add(first), padded), (values, seen), (result.as_mut_ptr(), PANEL));
                 for row in 0..rows {
                     job.write(query + row, panel * PANEL, &mut result[row * PANEL..][..PANEL], 1.0 / sums[row]);
                 }
@@ -174,14 +193,15 @@ unsafe fn attend_head<L: Lanes>(job: Job<'_>, space: &mut Space) {
     }
 }
 
-/// `e^(score - largest)` in place over the first `tokens` numbers; gives their sum. The padding may hold anything.
+/// `e^(score - largest)` in place over the numbers that are `seen`; gives their sum. The others may be anything.
 ///
 /// # Safety
 /// As for [`Lanes`]; `line` is whole vectors.
 #[inline(always)]
-pub(super) unsafe fn softmax_numerators<L: Lanes>(line: &mut [f32], tokens: usize) -> f32 {
+pub(super) unsafe fn softmax_numerators<L: Lanes>(line: &mut [f32], seen: Range<usize>) -> f32 {
     // Far below every score, yet finite: its exponential is about 1e-38.
-    line[tokens..].fill(-1e30);
+    line[..seen.start].fill(-1e30);
+    line[seen.end..].fill(-1e30);
     // SAFETY: the line's length is a multiple of 32.
     unsafe {
         let mut largest = L::load(line.as_ptr());
@@ -213,7 +233,7 @@ unsafe fn block<L: Lanes>(rows: usize, x: (*const f32, usize), w: (*const f32, u
             let (x, to) = ((x.0.add(row * x.1), x.1), (to.0.add(row * to.1), to.1));
             row += match rows - row {
                 left if L::ROWS >= 8 && left >= 8 => block_rows::<L, 8>(x, w, to),
-                left if left >= 4 => block_rows::<L, 4>(x, w, to),
+                left if L::ROWS >= 4 && left >= 4 => block_rows::<L, 4>(x, w, to),
                 left if left >= 2 => block_rows::<L, 2>(x, w, to),
                 _ => block_rows::<L, 1>(x, w, to),
             };
@@ -270,7 +290,9 @@ mod tests {
             for (query, head) in rows.clone().flat_map(|row| (0..shape.heads).map(move |head| (row, head))) {
                 let dims = head * shape.width..(head + 1) * shape.width;
                 let score = |key: usize| dims.clone().map(|i| at(query, 0, i) * at(key, 1, i)).sum::<f64>();
-                let weights: Vec<f64> = rows.clone().map(|key| score(key).exp()).collect();
+                let near = |key: usize| shape.reach.is_none_or(|reach| key.abs_diff(query) <= reach);
+                let weight = |key: usize| if near(key) { score(key).exp() } else { 0.0 };
+                let weights: Vec<f64> = rows.clone().map(weight).collect();
                 let total: f64 = weights.iter().sum();
                 for i in dims.clone() {
                     let sum: f64 = rows.clone().zip(&weights).map(|(key, weight)| weight * at(key, 2, i)).sum();
@@ -285,7 +307,8 @@ mod tests {
     fn attention_over_random_texts_matches_the_definition_on_every_instruction_set_and_unit() {
         let mut rng = StdRng::seed_from_u64(9);
         for _ in 0..25 {
-            let shape = AttendShape { heads: rng.random_range(1..4), width: rng.random_range(1..80) };
+            let reach = rng.random_bool(0.5).then(|| rng.random_range(0..70));
+            let shape = AttendShape { heads: rng.random_range(1..4), width: rng.random_range(1..80), reach };
             let mut texts: Vec<Range<usize>> = Vec::new();
             for _ in 0..rng.random_range(1..4) {
                 let from = texts.last().map_or(0, |text| text.end);

@@ -49,8 +49,9 @@ pub(super) unsafe fn attend_head_tiles<L: Lanes>(job: Job<'_>, unit: Unit, space
         }
         let mut sums = [0.0f32; QUERIES];
         for (row, line) in scores.chunks_exact_mut(along * PANEL).take(rows).enumerate() {
+            let seen = job.shape.seen(query + row..query + row + 1, tokens);
             // SAFETY: by the caller; the line is whole panels.
-            sums[row] = unsafe { softmax_numerators::<L>(line, tokens) };
+            sums[row] = unsafe { softmax_numerators::<L>(line, seen) };
             for (step, numbers) in line.chunks_exact(STEP).enumerate() {
                 round(numbers, &mut weights[line_at(row, step, along)].0);
             }

@@ -175,7 +175,7 @@ impl Dense {
 const PIECE_ROWS: usize = 8;
 
 /// GELU in place over rows of `width`.
-fn gelu_plain(out: &mut [f32], width: usize) {
+pub(super) fn gelu_plain(out: &mut [f32], width: usize) {
     let (isa, rows) = (Isa::widest(), out.len() / width);
     let shared = SharedOut::new(out);
     for_each_index(rows.div_ceil(PIECE_ROWS), |piece| {

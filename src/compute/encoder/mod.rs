@@ -2,8 +2,9 @@
 //!
 //! The rows of several texts lie in one matrix, text after text, without padding. A layer is five operations over it:
 //! [`Dense::product`] (queries, keys and values at once), [`attend`] (each text over its own rows), a product, [`add_norm`],
-//! and the two products of the MLP with GELU in between, then `add_norm` again. All work on memory that the caller owns and
-//! uses again for every layer.
+//! and the two products of the MLP with GELU in between, then `add_norm` again. Other families turn queries and keys by their
+//! places ([`rotate`]), see only their neighbours ([`AttendShape::reach`]) and gate their MLP ([`gate_with`]). All work on
+//! memory that the caller owns and uses again for every layer.
 //!
 //! Words:
 //! - *dense*: a weight matrix with its bias ([`Dense`]), packed at load for the units that this CPU has.
@@ -21,12 +22,16 @@ mod attend;
 mod attend_tiles;
 mod bf16;
 mod dense;
+mod gated;
 mod gelu;
 mod int16;
 mod layer_norm;
 mod operand;
+mod rope;
 
 pub use attend::{AttendShape, attend};
 pub use dense::{Dense, Precision, Then};
+pub use gated::{Gate, gate_with};
 pub use layer_norm::{LayerNorm, add_norm};
 pub use operand::Operand;
+pub use rope::rotate;

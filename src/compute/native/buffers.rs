@@ -33,6 +33,11 @@ impl Buffers {
         Rows { numbers, width, home: self.clone() }
     }
 
+    /// Rows of zeros whose memory is to leave this room, by [`Rows::into_numbers`].
+    pub(super) fn lasting_rows(self: &Arc<Self>, rows: usize, width: usize) -> Rows {
+        Rows { numbers: vec![0.0; rows * width], width, home: self.clone() }
+    }
+
     /// As [`Self::rows`], for rounded numbers.
     pub(super) fn rounded(self: &Arc<Self>, rows: usize, width: usize) -> Rounded {
         let mut rounded = take(&self.rounded);
@@ -54,6 +59,11 @@ impl Rows {
         self.width
     }
 
+    /// The numbers themselves; their memory does not come back.
+    pub(super) fn into_numbers(mut self) -> Vec<f32> {
+        std::mem::take(&mut self.numbers)
+    }
+
     /// Number of rows.
     pub(super) fn count(&self) -> usize {
         self.numbers.len() / self.width
@@ -62,7 +72,9 @@ impl Rows {
 
 impl Drop for Rows {
     fn drop(&mut self) {
-        give_back(&self.home.numbers, &mut self.numbers);
+        if self.numbers.capacity() > 0 {
+            give_back(&self.home.numbers, &mut self.numbers);
+        }
     }
 }
 

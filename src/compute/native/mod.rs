@@ -37,16 +37,17 @@ pub use self::buffers::Rows;
 use self::buffers::{Buffers, Rounded};
 use self::kv8::Kv8;
 use self::packed::Packed;
+use self::passes::GroupAt;
 use self::product::{GROUP, for_each_group, for_each_group_of_two};
 pub use self::saved::{PackedWeights, verify_packed_file};
 use self::tile::Isa;
 pub use self::weights::{Linear, Norm, Table};
 use self::weights::{Weight, vector};
-use super::paged::{PagedKv, rotate_heads};
+use super::paged::PagedKv;
 use super::parallel::{SharedOut, for_each_index};
 use super::{
-    Attend, Backend, Beside, ComputeError, Experts, Format, Gated, Join, KvShape, LowRank, Mlp, MlpKind, PackedMatrix,
-    Plan, Qkv, RopeRows, experts, gate,
+    Attend, AttentionShape, Backend, Beside, ComputeError, Experts, Format, Gated, Join, KvShape, LowRank, Mlp,
+    MlpKind, PackedMatrix, Plan, Qkv, RopeRows, experts, gate,
 };
 
 /// Kernels of our own on the CPU.
@@ -152,9 +153,15 @@ impl NativeBackend {
         };
         let mut outs: Vec<Rows> =
             linears.iter().map(|linear| self.buffers.rows(count, linear.weight.outputs())).collect();
+        self.products_into(x, linears, &mut outs);
+        outs
+    }
+
+    /// As [`Self::products`], into rows that are there.
+    fn products_into(&self, x: &Normed, linears: &[&Linear], outs: &mut [Rows]) {
         if let Some(rounded) = &x.rounded {
             let (mut packed, mut to) = (Vec::new(), Vec::new());
-            for (linear, out) in linears.iter().zip(&mut outs) {
+            for (linear, out) in linears.iter().zip(&mut *outs) {
                 if let Some(weight) = linear.packed() {
                     to.push((out.width(), linear.bias.as_deref(), SharedOut::new(out)));
                     packed.push(weight);
@@ -163,18 +170,17 @@ impl NativeBackend {
             for_each_group(self.isa, rounded, &packed, |which, first, rows, sums| {
                 let (width, bias, out) = &to[which];
                 // SAFETY: each group writes its own columns and rows.
-                unsafe { put(out, *width, first, rows, sums, *bias) }
+                unsafe { put(self.isa, out, *width, first, rows, sums, *bias) }
             });
         }
         if let Some(exact) = &x.exact {
-            for (linear, out) in linears.iter().zip(&mut outs) {
+            for (linear, out) in linears.iter().zip(outs) {
                 if let Weight::Panels(panels) = &*linear.weight {
                     out.copy_from_slice(&panels.product(exact));
                     add_bias(out, linear.bias.as_deref());
                 }
             }
         }
-        outs
     }
 
     /// Adds what is beside a product of `x`. Adapters are multiplied exactly, also beside weights whose activations are
@@ -193,15 +199,19 @@ impl NativeBackend {
         let out = SharedOut::new(residual);
         for_each_group(self.isa, x, &[packed], |_, first, rows, sums| {
             let here = GROUP.min(width - first);
-            for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
+            if bias.is_none() && here == GROUP {
+                let to = GroupAt { out: &out, width, row: rows.start, first, add: true };
                 // SAFETY: each group writes its own columns and rows.
+                return unsafe { passes::put_group(self.isa, sums, to) };
+            }
+            for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
+                // SAFETY: as above.
                 let out = unsafe { out.slice(row * width + first, here) };
-                match (bias, <&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
-                    (Some(bias), ..) => {
+                match bias {
+                    Some(bias) => {
                         out.iter_mut().zip(sums).zip(&bias[first..]).for_each(|((out, sum), bias)| *out += sum + bias);
                     }
-                    (None, Ok(out), Ok(sums)) => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
-                    _ => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
+                    None => out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum),
                 }
             }
         });
@@ -318,16 +328,24 @@ impl NativeBackend {
 ///
 /// # Safety
 /// Nobody else uses these rows' columns.
-unsafe fn put(out: &SharedOut<'_>, width: usize, first: usize, rows: Range<usize>, sums: &[f32], bias: Option<&[f32]>) {
+unsafe fn put(
+    isa: Isa,
+    out: &SharedOut<'_>,
+    width: usize,
+    first: usize,
+    rows: Range<usize>,
+    sums: &[f32],
+    bias: Option<&[f32]>,
+) {
     let here = GROUP.min(width - first);
+    if bias.is_none() && here == GROUP {
+        // SAFETY: by the caller's promise.
+        return unsafe { passes::put_group(isa, sums, GroupAt { out, width, row: rows.start, first, add: false }) };
+    }
     for (row, sums) in rows.zip(sums.chunks_exact(GROUP)) {
         // SAFETY: by the caller's promise.
         let out = unsafe { out.slice(row * width + first, here) };
-        // A copy of known length needs no call.
-        match (<&mut [f32; GROUP]>::try_from(&mut *out), <&[f32; GROUP]>::try_from(sums)) {
-            (Ok(out), Ok(sums)) => *out = *sums,
-            _ => out.copy_from_slice(&sums[..here]),
-        }
+        out.copy_from_slice(&sums[..here]);
         if let Some(bias) = bias {
             out.iter_mut().zip(&bias[first..]).for_each(|(out, bias)| *out += bias);
         }
@@ -447,13 +465,19 @@ impl Backend for NativeBackend {
         plan: &Plan<'_>,
     ) -> Result<Rows, ComputeError> {
         let Qkv { mut q, mut k, v } = qkv;
-        if let Some(norms) = qk_norm {
-            for (x, norm) in [&mut q, &mut k].into_iter().zip(norms) {
-                passes::norm_in_place(self.isa, x, norm);
-            }
-        }
         let attention = on_pool!(kv, pool => pool.shape().attention);
-        rotate_heads(&mut q, attention.head_dim, attention.heads, rope);
+        let AttentionShape { heads, kv_heads, head_dim } = attention;
+        let [q_norm, k_norm] = qk_norm.map_or([None; 2], |norms| norms.map(Some));
+        if [q_norm, k_norm].into_iter().flatten().any(|norm| norm.weight.len() != head_dim) {
+            return Err(ComputeError::Step(format!(
+                "a norm of queries and keys is not {head_dim} wide, as their heads"
+            )));
+        }
+        passes::norm_and_rotate(self.isa, &mut q, [heads, head_dim], q_norm, Some(rope));
+        if k_norm.is_some() {
+            // Keys are rotated as they are written.
+            passes::norm_and_rotate(self.isa, &mut k, [kv_heads, head_dim], k_norm, None);
+        }
         match kv {
             NativeKv(Kv::Bytes(pool)) => pool.write(self.isa, layer, &mut k, &v, rope, plan)?,
             NativeKv(Kv::Half(pool)) => pool.write(layer, &mut k, &v, rope, plan)?,
@@ -519,6 +543,11 @@ impl Backend for NativeBackend {
         }
     }
 
+    fn normed(&self, x: &Rows, rows: &[usize], norm: &Norm) -> Result<Vec<f32>, ComputeError> {
+        let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[], true)?;
+        Ok(normed.exact.map(|exact| exact.to_vec()).unwrap_or_default())
+    }
+
     fn head(
         &self,
         x: &Rows,
@@ -531,9 +560,11 @@ impl Backend for NativeBackend {
             return Ok(Vec::new());
         }
         let normed = self.norm(x, rows.len(), |i| rows[i], norm, &[head], !beside.is_empty())?;
-        let Some(mut logits) = self.products(&normed, &[head]).pop() else { return Ok(Vec::new()) };
+        let mut logits = [self.buffers.lasting_rows(rows.len(), head.weight.outputs())];
+        self.products_into(&normed, &[head], &mut logits);
+        let [mut logits] = logits;
         self.add_beside(&normed, beside, &mut logits)?;
-        Ok(logits.to_vec())
+        Ok(logits.into_numbers())
     }
 
     fn export_block(&self, kv: &NativeKv, block: usize) -> Result<Vec<u8>, ComputeError> {

@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
+use super::product::GROUP;
 use super::rounded::{RoundedRows, SharedRounded};
-use super::tile::{BLOCK, Isa, Tile, on_isa};
+use super::tile::{BLOCK, COLUMNS, Isa, Tile, on_isa};
 use super::weights::Norm;
 use crate::compute::parallel::{SharedOut, for_each_index};
-use crate::compute::{Activation, gate, norm};
+use crate::compute::{Activation, RopeRows, gate, norm};
 
 /// Rows in one piece of work are chosen to make about this many numbers.
 const PIECE: usize = 8 * 1024;
@@ -34,20 +35,43 @@ pub(super) fn norm(isa: Isa, x: &[f32], rows: impl Fn(usize) -> usize + Sync, no
     });
 }
 
-/// Normalises all rows of `x`, of the norm's width.
-pub(super) fn norm_in_place(isa: Isa, x: &mut [f32], norm: &Norm) {
-    let width = norm.weight.len();
+/// Normalises all heads of the rows of `x` where there is a norm, and rotates them where there are angles. One pass for both:
+/// the rows of a long prompt do not fit the nearer caches.
+pub(super) fn norm_and_rotate(
+    isa: Isa,
+    x: &mut [f32],
+    shape: [usize; 2],
+    norm: Option<&Norm>,
+    rope: Option<&RopeRows>,
+) {
+    let [heads, head_dim] = shape;
+    let width = heads * head_dim;
     let count = x.len() / width;
     let shared = SharedOut::new(x);
     for_each_row(count, width, |i| {
         ROW.with_borrow_mut(|before| {
             // SAFETY: every row is one piece's alone.
             let row = unsafe { shared.slice(i * width, width) };
-            before.clear();
-            before.extend_from_slice(row);
-            norm::rms_norm_row(isa.lanes(), before, &norm.weight, norm.eps, row);
+            before.resize(head_dim, 0.0);
+            for head in row.chunks_exact_mut(head_dim) {
+                if let Some(norm) = norm {
+                    before.copy_from_slice(head);
+                    norm::rms_norm_row(isa.lanes(), before, &norm.weight, norm.eps, head);
+                }
+                if let Some(rope) = rope {
+                    // SAFETY: `isa` is one that this CPU has.
+                    unsafe { on_isa!(isa, rotate(rope: &RopeRows, i: usize, head: &mut [f32])) }
+                }
+            }
         });
     });
+}
+
+/// # Safety
+/// As for [`Tile`].
+#[inline(always)]
+unsafe fn rotate<T: Tile>(rope: &RopeRows, row: usize, head: &mut [f32]) {
+    rope.rotate(row, head);
 }
 
 /// Normalises the rows of `x` that `rows` names, in its order, and rounds them.
@@ -98,6 +122,43 @@ pub(super) unsafe fn gate_and_round(
     let gate = &gate[..];
     // SAFETY: `isa` is one that this CPU has; the block is the caller's.
     unsafe { on_isa!(isa, round_column(gate: &[f32], to: SharedRounded, row: usize, block: usize)) }
+}
+
+/// Where a group's sums go: `[rows][width]`, from row `row` and column `first` on.
+#[derive(Clone, Copy)]
+pub(super) struct GroupAt<'a> {
+    pub(super) out: &'a SharedOut<'a>,
+    pub(super) width: usize,
+    pub(super) row: usize,
+    pub(super) first: usize,
+    /// True where they are added to what is there.
+    pub(super) add: bool,
+}
+
+/// Writes or adds the sums (`[rows][32]`) of a group whose columns are all there.
+///
+/// # Safety
+/// Nobody else uses these rows' columns.
+pub(super) unsafe fn put_group(isa: Isa, sums: &[f32], to: GroupAt<'_>) {
+    // SAFETY: `isa` is one that this CPU has; the columns are the caller's.
+    unsafe { on_isa!(isa, put_rows(sums: &[f32], to: GroupAt<'_>)) }
+}
+
+/// # Safety
+/// As for [`Tile`] and [`put_group`].
+#[inline(always)]
+unsafe fn put_rows<T: Tile>(sums: &[f32], to: GroupAt<'_>) {
+    for (row, sums) in sums.chunks_exact(GROUP).enumerate() {
+        // SAFETY: a group has 32 numbers here and there.
+        unsafe {
+            let out = to.out.slice((to.row + row) * to.width + to.first, GROUP).as_mut_ptr();
+            for column in [0, COLUMNS] {
+                let (sum, out) = (T::load(sums.as_ptr().add(column)), out.add(column));
+                // A product by 1 is exact: this is a plain sum.
+                T::store(if to.add { T::fma(sum, T::splat(1.0), T::load(out)) } else { sum }, out);
+            }
+        }
+    }
 }
 
 /// # Safety

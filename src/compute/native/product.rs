@@ -23,8 +23,11 @@ use crate::compute::parallel::for_each_index;
 /// Columns of a group.
 pub(super) const GROUP: usize = 2 * COLUMNS;
 
-/// Most rows of one piece of work, whose sums stay in the second cache: a multiple of the rows in registers.
-const PIECE_ROWS: usize = 20 * ROWS_TOGETHER;
+/// Bytes of one piece of work's rows, at most: they stay in the second cache while one group after the other meets them.
+const PIECE_BYTES: usize = 9 << 17;
+
+/// Fewest and most rows of a piece: each piece unpacks the weights again, and the sums of one lie in that cache too.
+const PIECE_ROWS: (usize, usize) = (10 * ROWS_TOGETHER, 43 * ROWS_TOGETHER);
 
 /// Rows in registers beside two tiles, on the widest machine.
 const ROWS_TOGETHER: usize = 6;
@@ -69,7 +72,7 @@ pub(super) fn for_each_group(
 ) {
     let mut starts = vec![0];
     weights.iter().for_each(|w| starts.push(starts[starts.len() - 1] + w.outputs.div_ceil(GROUP)));
-    for_each_piece(x.rows(), starts[weights.len()], |group, rows, scratch| {
+    for_each_piece(x, starts[weights.len()], |group, rows, scratch| {
         let which = starts.partition_point(|start| *start <= group) - 1;
         let group = group - starts[which];
         let mut sums = std::mem::take(&mut scratch.sums[0]);
@@ -86,7 +89,7 @@ pub(super) fn for_each_group_of_two(
     weights: [&Packed; 2],
     done: impl Fn(usize, Range<usize>, &mut [f32], &mut [f32]) + Sync,
 ) {
-    for_each_piece(x.rows(), weights[0].outputs.div_ceil(GROUP), |group, rows, scratch| {
+    for_each_piece(x, weights[0].outputs.div_ceil(GROUP), |group, rows, scratch| {
         let [mut a, mut b] = std::mem::take(&mut scratch.sums);
         let gate = group_sums(isa, weights[0], group, x, rows.clone(), scratch, &mut a);
         let up = group_sums(isa, weights[1], group, x, rows.clone(), scratch, &mut b);
@@ -95,8 +98,11 @@ pub(super) fn for_each_group_of_two(
     });
 }
 
-fn for_each_piece(rows: usize, groups: usize, piece: impl Fn(usize, Range<usize>, &mut Scratch) + Sync) {
-    let pieces = rows.div_ceil(PIECE_ROWS);
+fn for_each_piece(x: &RoundedRows, groups: usize, piece: impl Fn(usize, Range<usize>, &mut Scratch) + Sync) {
+    let rows = x.rows();
+    let row_bytes = x.width() / BLOCK * size_of::<Block>();
+    let most = (PIECE_BYTES / row_bytes.max(1)).clamp(PIECE_ROWS.0, PIECE_ROWS.1);
+    let pieces = rows.div_ceil(most / ROWS_TOGETHER * ROWS_TOGETHER);
     // Pieces of like length: each unpacks the weights again.
     let each = rows.div_ceil(pieces.max(1)).next_multiple_of(ROWS_TOGETHER);
     for_each_index(groups * pieces, |index| {

@@ -10,6 +10,7 @@ use super::rounded::RoundedRows;
 use super::tile::Isa;
 use super::*;
 use crate::compute::candle::widen;
+use crate::compute::{Activation, Rope, RopeKind};
 
 const FORMATS: [Format; 8] =
     [Format::Q4_0, Format::Q4_1, Format::Q5_0, Format::Q5_1, Format::Q8_0, Format::Q4K, Format::Q5K, Format::Q6K];
@@ -55,7 +56,7 @@ fn product(isa: Isa, x: &RoundedRows, weight: &Packed) -> Vec<f32> {
     for_each_group(isa, x, &[weight], |_, first, rows, sums| {
         assert_eq!(sums.len(), rows.len() * GROUP);
         // SAFETY: each group writes its own columns and rows.
-        unsafe { put(&shared, weight.outputs, first, rows, sums, None) }
+        unsafe { put(isa, &shared, weight.outputs, first, rows, sums, None) }
     });
     out
 }
@@ -131,6 +132,66 @@ fn a_row_gives_the_same_bits_alone_and_among_others() {
             let last = product(isa, &rounded(isa, &x[129 * cols..], cols), &packed);
             assert_eq!(last, together[129 * outputs..], "{isa:?} {format:?}");
         }
+    }
+}
+
+/// Instruction sets with vectors of 16 numbers (plain code has no fused products).
+fn wide_sets() -> impl Iterator<Item = Isa> {
+    Isa::all().into_iter().filter(|isa| isa.lanes() != crate::compute::lanes::Isa::Scalar)
+}
+
+#[test]
+fn passes_between_products_give_the_same_bits_on_every_instruction_set_with_vectors() {
+    let mut rng = StdRng::seed_from_u64(35);
+    for round in 0..6 {
+        let (heads, head_dim) = (rng.random_range(1..9), 32 * rng.random_range(1..5));
+        let (rows, width) = (rng.random_range(1..20), heads * head_dim);
+        let x = random_rows(&mut rng, rows, width);
+        let mut norm = |len: usize| Norm { weight: (0..len).map(|_| rng.random_range(0.5..2.0)).collect(), eps: 1e-6 };
+        let (wide_norm, head_norm) = (norm(width), norm(head_dim));
+        let kind = if round % 2 == 0 { RopeKind::Halves } else { RopeKind::Interleaved };
+        let rope = Rope::new(kind, head_dim, 10_000.0, |_| 1.0).rows(100..100 + rows);
+        let all: Vec<_> = wide_sets()
+            .map(|isa| {
+                let mut normed = RoundedRows::default();
+                normed.reshape(rows, width);
+                passes::norm_and_round(isa, &x, |row| row, &wide_norm, &mut normed);
+                let mut turned = x.clone();
+                passes::norm_and_rotate(isa, &mut turned, [heads, head_dim], Some(&head_norm), Some(&rope));
+                let (mut gate, mut up) = (x[..GROUP].to_vec(), turned[..GROUP].to_vec());
+                let mut gated = RoundedRows::default();
+                gated.reshape(1, GROUP);
+                // SAFETY: the block is this thread's alone.
+                unsafe {
+                    passes::gate_and_round(isa, Activation::Silu, [&mut gate, &mut up], gated.shared(), 0, 0);
+                }
+                let blocks = [normed.blocks, gated.blocks].concat();
+                (isa, turned, gate, blocks.iter().map(|b| (b.bytes, b.scale, b.starts)).collect::<Vec<_>>())
+            })
+            .collect();
+        for two in all.windows(2) {
+            let ((isa, a, b, c), (other, d, e, f)) = (&two[0], &two[1]);
+            assert!(a == d && b == e && c == f, "{isa:?} and {other:?}, {rows} rows of {heads} heads of {head_dim}");
+        }
+    }
+}
+
+#[test]
+fn heads_are_normalised_and_rotated_as_one_after_the_other() {
+    let mut rng = StdRng::seed_from_u64(36);
+    let (rows, heads, head_dim) = (7, 3, 40);
+    let x = random_rows(&mut rng, rows, heads * head_dim);
+    let norm = Norm { weight: (0..head_dim).map(|_| rng.random_range(0.5..2.0)).collect(), eps: 1e-6 };
+    let rope = Rope::new(RopeKind::Halves, 32, 10_000.0, |_| 1.0).rows(5..5 + rows);
+    for isa in Isa::all() {
+        let mut expected = vec![0.0; x.len()];
+        for (from, to) in x.chunks(head_dim).zip(expected.chunks_mut(head_dim)) {
+            crate::compute::norm::rms_norm_row(isa.lanes(), from, &norm.weight, norm.eps, to);
+        }
+        crate::compute::paged::rotate_heads(&mut expected, head_dim, heads, &rope);
+        let mut got = x.clone();
+        passes::norm_and_rotate(isa, &mut got, [heads, head_dim], Some(&norm), Some(&rope));
+        assert_eq!(got, expected, "{isa:?}");
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) unsafe fn attend_item<L: Lanes, S: Stored>(item: Item<'_, S>) {
             unsafe {
                 i += match item.rows - i {
                     left if L::ROWS >= 8 && left >= 8 => walk.visit::<L, S, 8>(i, item.q, keys, values, start),
-                    left if left >= 4 => walk.visit::<L, S, 4>(i, item.q, keys, values, start),
+                    left if L::ROWS >= 4 && left >= 4 => walk.visit::<L, S, 4>(i, item.q, keys, values, start),
                     left if left >= 2 => walk.visit::<L, S, 2>(i, item.q, keys, values, start),
                     _ => walk.visit::<L, S, 1>(i, item.q, keys, values, start),
                 };

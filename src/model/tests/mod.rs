@@ -5,7 +5,7 @@ mod damaged;
 mod logits;
 mod split;
 mod steps;
-mod tokens;
+pub(crate) mod tokens;
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(super) fn golden(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
 }
 
-fn golden_json(name: &str) -> serde_json::Value {
+pub(crate) fn golden_json(name: &str) -> serde_json::Value {
     let text = std::fs::read_to_string(golden(name)).unwrap();
     serde_json::from_str(&text).unwrap()
 }

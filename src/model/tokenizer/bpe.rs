@@ -1,44 +1,54 @@
-//! Byte-level BPE, run by the `tokenizers` crate.
+//! BPE, run by the `tokenizers` crate: byte-level, or over text with U+2581 for spaces (Gemma 4).
 
 use std::collections::HashSet;
 
 use tokenizers::Tokenizer;
 use tokenizers::models::bpe::{BPE, Vocab};
+use tokenizers::normalizers::Replace;
 
 use super::pre::PreTokenizer;
+use super::spm::SPACE;
 use super::{Kind, Vocabulary};
 use crate::model::ModelError;
 use crate::model::gguf::{Gguf, printable};
 
-/// A byte-level BPE without special tokens: those are cut out before.
+/// A BPE without special tokens: those are cut out before.
 pub(super) struct Bpe {
     tokenizer: Tokenizer,
 }
 
 impl Bpe {
-    /// Reads merges and pre-tokenizer. Also gives whether prompts start with BOS by default.
-    pub(super) fn read(gguf: &Gguf, vocabulary: &Vocabulary<'_>) -> Result<(Self, bool), ModelError> {
-        // Files from before the key was there: what llama.cpp takes for them.
-        let name = gguf.text("tokenizer.ggml.pre")?.unwrap_or_else(|| {
-            tracing::warn!(
-                "the model file does not name its pre-tokenizer (`tokenizer.ggml.pre`): it may read text badly"
-            );
-            "default"
-        });
-        let Some(pre) = PreTokenizer::by_name(name) else {
-            return Err(gguf.error(format!(
+    /// How the file's words are cut.
+    pub(super) fn pre(gguf: &Gguf) -> Result<PreTokenizer, ModelError> {
+        let name = match gguf.text("tokenizer.ggml.model")? {
+            Some("gemma4") => "gemma4",
+            // Files from before the key was there: what llama.cpp takes for them.
+            _ => gguf.text("tokenizer.ggml.pre")?.unwrap_or_else(|| {
+                tracing::warn!(
+                    "the model file does not name its pre-tokenizer (`tokenizer.ggml.pre`): it may read text badly"
+                );
+                "default"
+            }),
+        };
+        PreTokenizer::by_name(name).ok_or_else(|| {
+            gguf.error(format!(
                 "the pre-tokenizer `{}` (`tokenizer.ggml.pre`) is not supported; supported are {} and their aliases",
                 printable(name),
                 PreTokenizer::names().join(", ")
-            )));
-        };
+            ))
+        })
+    }
+
+    /// Reads the merges.
+    pub(super) fn read(gguf: &Gguf, vocabulary: &Vocabulary<'_>, pre: PreTokenizer) -> Result<Self, ModelError> {
         let lines = gguf.need_texts("tokenizer.ggml.merges")?;
         let longest = vocabulary.writable().map(|(_, text)| text.len()).max().unwrap_or(0);
         let failed = |e: tokenizers::Error| gguf.error(format!("its tokenizer cannot be built: {e}"));
         let build = |merges: Vec<(String, String)>| {
             let mut vocab = Vocab::with_capacity(vocabulary.texts.len());
             vocab.extend(vocabulary.writable().map(|(id, text)| (text.to_string(), id)));
-            BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.ignore_merges).build()
+            let builder = BPE::builder().vocab_and_merges(vocab, merges).ignore_merges(pre.ignore_merges);
+            builder.byte_fallback(!pre.byte_level).build()
         };
         // Nearly always every merge is of tokens that text may become; the builder sees that on its way. (It counts on
         // merges that are no longer than tokens.)
@@ -54,7 +64,10 @@ impl Bpe {
         };
         let mut tokenizer = Tokenizer::new(bpe);
         tokenizer.with_pre_tokenizer(Some(pre.chain().map_err(failed)?));
-        Ok((Self { tokenizer }, pre.adds_bos))
+        if !pre.byte_level {
+            tokenizer.with_normalizer(Some(Replace::new(" ", SPACE).map_err(failed)?)).map_err(failed)?;
+        }
+        Ok(Self { tokenizer })
     }
 
     /// The words that text is cut into.

@@ -1,9 +1,9 @@
 //! A chat model's tokenizer, built strictly from GGUF metadata.
 //!
-//! Two kinds: byte-level BPE (`tokenizer.ggml.model = gpt2`), run by the `tokenizers` crate with the pre-tokenizer that
+//! Two kinds: BPE (`tokenizer.ggml.model = gpt2` or `gemma4`), run by the `tokenizers` crate with the pre-tokenizer that
 //! `tokenizer.ggml.pre` names ([`pre`]), and SentencePiece-style merging by scores (`llama`, [`spm`]). Both are made to
 //! give exactly the tokens that llama.cpp gives, with one deliberate difference: plain text can never become a control
-//! token, not even by merging.
+//! token, not even by merging. (WordPiece and unigram vocabularies belong to encoders: `embed::vocabulary`.)
 //!
 //! Text first is cut at the spellings of special tokens ([`special`]), then each piece is tokenized by itself.
 
@@ -100,20 +100,21 @@ impl ChatTokenizer {
         let vocabulary = Vocabulary::read(gguf)?;
         let model = gguf.need_text("tokenizer.ggml.model")?;
         let (splitter, bytes, adds_bos) = match model {
-            "gpt2" => {
+            "gpt2" | "gemma4" => {
+                let pre = Bpe::pre(gguf)?;
+                let spelled = if pre.byte_level { bpe::token_bytes } else { spm::token_bytes };
                 // Merges take most of the time: the rest is made beside them.
                 let (bpe, bytes) = std::thread::scope(|scope| {
-                    let bytes = scope.spawn(|| bpe::token_bytes(&vocabulary));
-                    (Bpe::read(gguf, &vocabulary), bytes.join())
+                    let bytes = scope.spawn(|| spelled(&vocabulary));
+                    (Bpe::read(gguf, &vocabulary, pre), bytes.join())
                 });
-                let (bpe, adds_bos) = bpe?;
                 let bytes = bytes.map_err(|_| gguf.error("the bytes of its tokens could not be computed"))?;
-                (Splitter::Bpe(bpe), bytes, adds_bos)
+                (Splitter::Bpe(bpe?), bytes, pre.adds_bos)
             }
             "llama" => (Splitter::Spm(Spm::read(gguf, &vocabulary)?), spm::token_bytes(&vocabulary), true),
             other => {
                 return Err(gguf.error(format!(
-                    "the tokenizer `{}` is not supported; supported are gpt2 (byte-level BPE) and llama (SentencePiece)",
+                    "the tokenizer `{}` is not supported; supported are gpt2 and gemma4 (BPE) and llama (SentencePiece)",
                     printable(other)
                 )));
             }
@@ -257,9 +258,11 @@ impl<'a> Vocabulary<'a> {
                 )));
             }
         };
-        // Some files call the end of an answer plain text; then it would be shown, and customers could write it.
+        // Some files call the end of an answer plain text; then it would be shown, and customers could write it. Gemma 4's
+        // `</s>` is plain text indeed: a tag of HTML.
+        let tag = gguf.text("tokenizer.ggml.model")? == Some("gemma4");
         for (text, kind) in texts.iter().zip(&mut kinds) {
-            if END_SPELLINGS.contains(text) {
+            if END_SPELLINGS.contains(text) && !(tag && *text == "</s>" && *kind == Kind::Normal) {
                 *kind = Kind::Control;
             }
         }

@@ -28,6 +28,23 @@ const SEED: &str =
 const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// GPT-4o's: as Tekken's, with contractions, and numbers of up to three digits.
 const GPT4O: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Jais 2's: as Llama 3's; long runs of spaces are cut into powers of two.
+const JAIS2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|\s{128}(?!\S)|\s{64}(?!\S)|\s{32}(?!\S)|\s{16}(?!\S)|\s{8}(?!\S)|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1}";
+/// EXAONE MoE's: several words in one.
+const EXAONE_MOE: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+";
+/// Ufakzeka's: as Qwen 2's without contractions (Turkish has other uses of the apostrophe).
+const NO_CONTRACTIONS: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+/// Chameleon's: image tokens, then pairs of spaces, digits and punctuation by themselves, then GPT-2's words.
+const CHAMELEON: [&str; 6] = [
+    r"<sentinel:[0-9]+>",
+    r"(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z",
+    r"([\t\n]|    |  )",
+    DIGIT,
+    r"[\p{P}!-/:-@\[-`{-~]",
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+];
+/// Whole lines.
+const LINES: &str = r"[^\n]+|[\n]+";
 /// Every digit by itself.
 const DIGIT: &str = r"\p{N}";
 const UP_TO_THREE_DIGITS: &str = r"\p{N}{1,3}";
@@ -53,8 +70,10 @@ const SPACED_PUNCTUATION: &str = r"\s?\p{P}+";
 /// DeepSeek V3's.
 const KANJI_AND_KANA: &str = r"[\x{4E00}-\x{9FA5}\x{3040}-\x{309F}\x{30A0}-\x{30FF}]+";
 const DEEPSEEK3: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"##;
+/// Spark 2.5's: line ends by themselves.
+const SPARK: &str = r##"[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+"##;
 
-/// How a byte-level BPE cuts words.
+/// How a BPE cuts words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PreTokenizer {
     /// Applied one after another, each to the pieces of the one before.
@@ -63,10 +82,13 @@ pub(super) struct PreTokenizer {
     pub(super) ignore_merges: bool,
     /// Prompts start with BOS unless the file says otherwise.
     pub(super) adds_bos: bool,
+    /// Tokens are spelled in GPT-2's byte alphabet; else as text, with U+2581 for a space, and what is no token becomes bytes
+    /// (`<0x0A>`).
+    pub(super) byte_level: bool,
 }
 
 /// Names in files, and what they mean. Names in one line are the same thing under several names.
-const KNOWN: [(&[&str], PreTokenizer); 20] = [
+const KNOWN: [(&[&str], PreTokenizer); 28] = [
     (
         &[
             "gpt-2",
@@ -85,6 +107,9 @@ const KNOWN: [(&[&str], PreTokenizer); 20] = [
             "trillion",
             "granite-docling",
             "exaone4",
+            "roberta-bpe",
+            "jina-v1-en",
+            "jina-v2-code",
         ],
         plain(&[GPT2]),
     ),
@@ -99,11 +124,11 @@ const KNOWN: [(&[&str], PreTokenizer); 20] = [
     (&["qwen35"], plain(&[QWEN35])),
     (
         &["llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "jina-v5-nano"],
-        PreTokenizer { patterns: &[LLAMA3], ignore_merges: true, adds_bos: true },
+        PreTokenizer { ignore_merges: true, adds_bos: true, ..plain(&[LLAMA3]) },
     ),
     (&["dbrx", "smaug-bpe", "chatglm-bpe"], plain(&[LLAMA3])),
-    (&["glm4", "glm5"], PreTokenizer { patterns: &[LLAMA3], ignore_merges: true, adds_bos: false }),
-    (&["tekken"], PreTokenizer { patterns: &[TEKKEN], ignore_merges: true, adds_bos: true }),
+    (&["glm4", "glm5"], PreTokenizer { ignore_merges: true, ..plain(&[LLAMA3]) }),
+    (&["tekken"], PreTokenizer { ignore_merges: true, adds_bos: true, ..plain(&[TEKKEN]) }),
     (&["gpt-4o", "llama4", "kanana2", "talkie", "minimax-m2"], plain(&[GPT4O])),
     (&["deepseek-llm"], plain(&[LINE_END, DEEPSEEK_LETTERS, DEEPSEEK_PUNCTUATION, SPACE_AT_END, EAST_ASIAN, DIGITS])),
     (&["deepseek-coder"], plain(&[LINE_END, SPACED_LETTERS, SPACED_PUNCTUATION, EAST_ASIAN, DIGIT])),
@@ -114,16 +139,21 @@ const KNOWN: [(&[&str], PreTokenizer); 20] = [
     (&["viking"], plain(&[BLOOM, DIGIT])),
     (&["bailingmoe", "bailingmoe2", "llada-moe"], plain(&[BAILING])),
     (&["seed-coder"], plain(&[SEED])),
-    (
-        &["minicpm5"],
-        PreTokenizer { patterns: &[UP_TO_THREE_DIGITS, ANY_NUMBERS], ignore_merges: true, adds_bos: false },
-    ),
-    (&["laguna"], plain(&[r"[^\n]+|[\n]+", QWEN2])),
+    (&["minicpm5"], PreTokenizer { ignore_merges: true, ..plain(&[UP_TO_THREE_DIGITS, ANY_NUMBERS]) }),
+    (&["laguna"], plain(&[LINES, QWEN2])),
+    (&["granite-embed-multi-97m"], PreTokenizer { ignore_merges: true, ..plain(&[GPT4O]) }),
+    (&["jais-2"], plain(&[JAIS2])),
+    (&["exaone-moe"], plain(&[EXAONE_MOE])),
+    (&["ufakzeka"], plain(&[NO_CONTRACTIONS])),
+    (&["spark2_5"], plain(&[UP_TO_THREE_DIGITS, KANJI_AND_KANA, SPARK, DIGIT])),
+    (&["chameleon"], PreTokenizer { adds_bos: true, ..plain(&CHAMELEON) }),
+    (&["gemma4", "granite-embed-multi-311m"], PreTokenizer { adds_bos: true, byte_level: false, ..plain(&[LINES]) }),
+    (&["sarvam-moe"], PreTokenizer { byte_level: false, ..plain(&[LINES]) }),
 ];
 
 /// Patterns, and nothing special.
 const fn plain(patterns: &'static [&'static str]) -> PreTokenizer {
-    PreTokenizer { patterns, ignore_merges: false, adds_bos: false }
+    PreTokenizer { patterns, ignore_merges: false, adds_bos: false, byte_level: true }
 }
 
 impl PreTokenizer {
@@ -137,7 +167,7 @@ impl PreTokenizer {
         KNOWN.iter().map(|(names, _)| names[0]).collect()
     }
 
-    /// The same as a chain of the `tokenizers` crate, ending in the byte alphabet.
+    /// The same as a chain of the `tokenizers` crate, ending in the byte alphabet where tokens are spelled in it.
     pub(super) fn chain(self) -> tokenizers::Result<Sequence> {
         let mut chain = Vec::new();
         for pattern in self.patterns {
@@ -145,7 +175,9 @@ impl PreTokenizer {
             let split = Split::new(pattern, SplitDelimiterBehavior::Isolated, false)?;
             chain.push(PreTokenizerWrapper::Split(split));
         }
-        chain.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
+        if self.byte_level {
+            chain.push(PreTokenizerWrapper::ByteLevel(ByteLevel::new(false, false, false)));
+        }
         Ok(Sequence::new(chain))
     }
 }

@@ -12,7 +12,7 @@ use crate::model::ModelError;
 use crate::model::gguf::Gguf;
 
 /// SentencePiece's mark for a space, U+2581.
-const SPACE: &str = "\u{2581}";
+pub(super) const SPACE: &str = "\u{2581}";
 
 /// Tokens with their scores.
 pub(super) struct Spm {

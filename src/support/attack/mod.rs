@@ -6,11 +6,12 @@
 //! beginning of the text is read *whole*, with its vector. What these say of a text is weighed in [`length`], learnt on
 //! pages as well as on messages: a page has many windows, and the oddest of many is odd by chance.
 
-use super::general::{Example, served};
+use super::general::{self, Example, served};
 use super::{rules, text};
-use crate::classify::{Detector, Features, Training, teach};
+use crate::classify::{Detector, Features, Panel, Training, teach};
 
 mod length;
+mod mask;
 mod signs;
 
 use signs::{ANSWER, DICTATES, FROM_NOW, MACHINE, ROLE, TO_THE_MACHINE, UNDOES, signs};
@@ -27,7 +28,7 @@ const PAGES: usize = 120;
 /// Share of honest windows, of honest texts, and of honest pages, that may look like an attack on held-out folds.
 const SPARED_SHARE: f32 = 0.012;
 const SPARED_TEXTS: f32 = 0.014;
-const SPARED_PAGES: f32 = 0.02;
+const SPARED_PAGES: f32 = 0.015;
 /// Probability from which a page's sentence surely speaks to the machine.
 const SURE: f32 = 0.9;
 /// Probability that a rule's word needs beside it.
@@ -49,7 +50,7 @@ pub struct Attack {
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct AttackDetector {
     window: Detector,
-    whole: Detector,
+    whole: Panel,
     text: length::Length,
 }
 
@@ -68,12 +69,14 @@ impl AttackDetector {
         let mut whole_rows: Vec<Training> = Vec::new();
         let mut texts: Vec<length::Lesson> = Vec::new();
         let mut add = |text: &str, label: &str, vector: &[f32], family: u32| {
+            let text = &mask::unmasked(text);
             let first = window_rows.len();
             window_rows.extend(windows(text).iter().map(|w| row(w, label, family)));
             whole_rows.push(Training { features: whole(text, vector), label: label.into(), family });
             texts.push(length::Lesson { windows: first..window_rows.len(), attack: label == "injection" });
         };
-        for (example, vector) in examples.iter().zip(vectors).filter(|(e, _)| seen(e)) {
+        let lesson = general::lesson_of("injection", examples).into_iter();
+        for (example, vector) in lesson.map(|i| (&examples[i], &vectors[i])).filter(|(e, _)| seen(e)) {
             let label = if example.label == "injection" { "injection" } else { "ok" };
             add(&example.text, label, vector, example.family);
         }
@@ -81,15 +84,15 @@ impl AttackDetector {
         for (article, text) in prose.enumerate().step_by(step) {
             add(text, "ok", &[], article as u32);
         }
-        let taught = |rows: &[Training]| teach(rows, "injection", |l| l == "ok", SPARED_SHARE, FLOOR);
+        let honest = |label: &str| label == "ok";
         let (window, whole) = std::thread::scope(|threads| {
-            let window = threads.spawn(|| taught(&window_rows));
-            let whole = taught(&whole_rows);
+            let window = threads.spawn(|| teach(&window_rows, "injection", honest, SPARED_SHARE, FLOOR));
+            let whole = Panel::taught(&whole_rows, "injection", honest, SPARED_SHARE, FLOOR);
             (window.join().unwrap_or_else(|fault| std::panic::resume_unwind(fault)), whole)
         });
-        let (window, whole) = (window?, whole?);
-        let text = length::learn(&texts, &window.held_out, &whole.held_out)?;
-        Some(Self { window: window.detector, whole: whole.detector, text })
+        let (window, (whole, of_wholes)) = (window?, whole?);
+        let text = length::learn(&texts, &window.held_out, &of_wholes)?;
+        Some(Self { window: window.detector, whole, text })
     }
 
     /// The probability from which a text counts as an attack.
@@ -103,7 +106,7 @@ impl AttackDetector {
         let (rule, why) = rules::injection(sentence);
         let p = self.window.probability(&Features::signed(sentence, &[], &signs(sentence)));
         let folded = format!(" {} ", text::words(&text::fold(sentence)).join(" "));
-        let has = |list: &str| text::has_any(&folded, list);
+        let has = |list: &'static str| text::has_any(&folded, list);
         let to = has(TO_THE_MACHINE) || has(MACHINE);
         let speaks = to || has(UNDOES) || has(FROM_NOW) || has(ROLE) || (has(ANSWER) && has(DICTATES));
         // A heading like "### System requirements" and a step like "Enable developer mode" speak to nobody.
@@ -123,6 +126,7 @@ impl AttackDetector {
 
     /// Scores a text of any length. `vector`: the text's own, empty where there is none.
     pub fn judge(&self, message: &str, vector: &[f32]) -> Attack {
+        let message = &mask::unmasked(message);
         let windows = windows(message);
         let probability = |w: &String| self.window.probability(&Features::signed(w, &[], &signs(w)));
         let scored: Vec<f32> = windows.iter().map(probability).collect();

@@ -36,7 +36,7 @@ const HARMLESS_THING: &str = "invoice*|account*|order*|payment*|card|password|bu
 pub fn signs(window: &str) -> Vec<f32> {
     let folded = format!(" {} ", text::words(&text::fold(window)).join(" "));
     let (rule, _) = rules::injection(window);
-    let has = |list: &str| f32::from(u8::from(text::has_any(&folded, list)));
+    let has = |list: &'static str| f32::from(u8::from(text::has_any(&folded, list)));
     let (machine, answer, dictates, limits, secrets) =
         (has(MACHINE), has(ANSWER), has(DICTATES), has(LIMITS), has(SECRETS));
     let (to, role, undoes, shows) = (has(TO_THE_MACHINE), has(ROLE), has(UNDOES), has(SHOWS));

@@ -75,7 +75,11 @@ impl Filters {
         let nothing = Vec::new();
         let few = examples.iter().any(|e| e.label == PAGE);
         let train = |lesson: &Lesson| {
-            let seen = examples.iter().zip(&vectors).filter(|(e, _)| sees(lesson, e, few));
+            let of_lesson = match lesson.of_pack_only || lesson.letters_only {
+                true => (0..examples.len()).collect(),
+                false => general::lesson_of(lesson.label, &examples),
+            };
+            let seen = of_lesson.iter().map(|&i| (&examples[i], &vectors[i])).filter(|(e, _)| sees(lesson, e, few));
             let rows: Vec<Training> = seen
                 .map(|(e, vector)| if lesson.letters_only { (e, &nothing) } else { (e, vector) })
                 .map(|(e, vector)| Training {

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::attack::AttackDetector;
+use super::script;
 use super::text;
 use super::wish::{self, Wish};
 use super::{Verdict, rules};
@@ -81,8 +82,19 @@ pub struct Evidence {
 }
 
 impl Filters {
-    /// Whether the message wishes for a person. A long one is read sentence by sentence.
+    /// Whether the message wishes for a person. A long one is read sentence by sentence, and one that says nothing of
+    /// it as the same keys give it on the other keyboard layout.
     pub fn wish(&self, message: &str, vector: &[f32]) -> Wish {
+        match wish::conceivable(message) {
+            true => self.wish_of(message, vector),
+            false => match on_other_keys(message) {
+                Some(meant) if wish::conceivable(&meant) => self.wish_of(&meant, &[]),
+                _ => self.wish_of(message, vector),
+            },
+        }
+    }
+
+    fn wish_of(&self, message: &str, vector: &[f32]) -> Wish {
         let Some(detector) = self.detector("wants_person") else { return wish::for_person(message) };
         let read = |part: &str, vector: &[f32]| {
             let features = Features::signed(part, vector, &wish::signs(part));
@@ -195,6 +207,17 @@ pub fn reads(embedder: &Embedder, words: &str) -> bool {
     embedder.languages().iter().any(|l| if russian { l == "ru" } else { l == "en" }) || embedder.languages().len() > 5
 }
 
+/// A short message of one alphabet's letters as the same keys give it on the other layout: "jgthfnjh" is "оператор".
+fn on_other_keys(message: &str) -> Option<String> {
+    let has = |test: fn(char) -> bool| message.chars().any(test);
+    match (has(|c| c.is_ascii_alphabetic()), has(|c| ('\u{400}'..'\u{500}').contains(&c))) {
+        _ if message.chars().count() > WINDOW_CHARS / 2 => None,
+        (true, false) => Some(script::on_cyrillic_keys(message)),
+        (false, true) => Some(script::on_latin_keys(message)),
+        _ => None,
+    }
+}
+
 /// A message in pieces of a readable length, cut at sentence ends.
 fn windows(prose: &str) -> Vec<String> {
     let mut windows = vec![String::new()];
@@ -296,6 +319,13 @@ mod tests {
         assert!(combine("off_topic", 0.0, "", 0.8, 0.6, 0.2).fired);
         assert!(!combine("off_topic", 0.0, "", 0.8, 0.6, 0.9).fired);
         assert!(combine("injection", 0.95, "asks for the instruction", 0.0, 0.6, 0.9).fired, "a sure rule stands");
+    }
+
+    #[test]
+    fn a_message_typed_on_the_other_layout_is_read_as_meant() {
+        assert_eq!(on_other_keys("jgthfnjh").as_deref(), Some("оператор"));
+        assert_eq!(on_other_keys("щзукфещк").as_deref(), Some("operator"));
+        assert!(on_other_keys("Shopify не работает").is_none() && on_other_keys("12?").is_none());
     }
 
     #[test]

@@ -215,6 +215,18 @@ unsafe fn walk<T: Tile>(job: &Job<'_>, rows: &mut Rows) {
             while row < end && rows.sees[row] <= start {
                 row += 1;
             }
+            // Few rows wait for memory: ask for the same head of the chunk's blocks that come next.
+            if end - row <= 2 {
+                let next = job.blocks(&job.tokens[run.end - 1], chunk + 1);
+                for block in next {
+                    let at =
+                        job.bytes[(*block as usize * job.attention.kv_heads + job.kv_head) * head..][..head].as_ptr();
+                    for line in (0..head).step_by(STEP) {
+                        // SAFETY: any address will do.
+                        unsafe { T::prefetch(at.wrapping_add(line)) };
+                    }
+                }
+            }
             while row < end {
                 let (to, left) = (&mut weights, end - row);
                 // SAFETY: passed on from the caller; `row + R <= end`, and the blocks of what the rows see are there.

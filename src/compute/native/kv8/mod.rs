@@ -161,10 +161,10 @@ impl Kv8 {
                     for (row, slot) in piece.rows.clone().zip(piece.slot..) {
                         let from = (row * kv_heads + head) * head_dim;
                         let (key, value) = (keys.slice(from, head_dim), &values[from..][..head_dim]);
-                        rope.rotate(row, key);
-                        let (key, head, to) = (&*key, &mut *rounded, &mut *to);
-                        on_isa!(isa, put_token(
-                            layout: Layout, slot: usize, key: &[f32], value: &[f32], head: &mut Head, to: &mut [u8]
+                        let (head, to) = (&mut *rounded, &mut *to);
+                        on_isa!(isa, rotate_and_put(
+                            layout: Layout, rope: &RopeRows, row: usize, slot: usize, key: &mut [f32], value: &[f32],
+                            head: &mut Head, to: &mut [u8]
                         ));
                     }
                 }
@@ -323,6 +323,27 @@ impl Head {
             largest / 127.0
         }
     }
+}
+
+/// Rotates the key of row `row`, and writes it and the value.
+///
+/// # Safety
+/// As for [`put_token`].
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+unsafe fn rotate_and_put<T: Tile>(
+    layout: Layout,
+    rope: &RopeRows,
+    row: usize,
+    slot: usize,
+    key: &mut [f32],
+    value: &[f32],
+    head: &mut Head,
+    to: &mut [u8],
+) {
+    rope.rotate(row, key);
+    // SAFETY: passed on from the caller.
+    unsafe { put_token::<T>(layout, slot, key, value, head, to) }
 }
 
 /// Writes one token's key and value of one head into slot `slot` of a block.
