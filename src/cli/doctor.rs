@@ -168,10 +168,15 @@ fn gpu(device: &str) -> Finding {
     let card = Path::new("/proc/driver/nvidia/version").exists();
     match (cfg!(feature = "cuda"), card) {
         (true, true) => ok("gpu", "built with CUDA, an NVIDIA driver is there"),
+        (true, false) if device.starts_with("cuda") => fail(
+            "gpu",
+            format!("engine.device = \"{device}\", but there is no NVIDIA driver: set it to `auto` or `cpu`"),
+        ),
         (true, false) => warn("gpu", "built with CUDA, but there is no NVIDIA driver; the CPU is used"),
-        (false, _) if device == "cuda" => {
-            fail("gpu", "engine.device = \"cuda\", but this build has no CUDA: cargo build --release --features cuda")
-        }
+        (false, _) if device.starts_with("cuda") => fail(
+            "gpu",
+            format!("engine.device = \"{device}\", but this program was built without CUDA: scripts/build-cuda"),
+        ),
         (false, true) => warn("gpu", "there is an NVIDIA driver, but this build has no CUDA; the CPU is used"),
         (false, false) => ok("gpu", "none; the CPU is used"),
     }

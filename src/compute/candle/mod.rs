@@ -39,6 +39,12 @@ pub struct PagedKvHandle(PagedKv<f32>);
 /// The pool in device memory.
 pub struct DeviceKvHandle(DeviceKv);
 
+/// A CUDA device, or why there is none.
+fn card(number: usize) -> Result<Device, String> {
+    // Behind the first line stands where in candle it was met.
+    Device::new_cuda(number).map_err(|e| e.to_string().lines().next().unwrap_or_default().to_string())
+}
+
 impl CandleBackend {
     /// Opens the device named by `device` (`auto`, `cpu`, `cuda`, `cuda:1`) and holds weights as `weights` says, for a
     /// model whose matrices take `widened_bytes` in `f32`.
@@ -49,17 +55,26 @@ impl CandleBackend {
         let policy = WeightPolicy::from_setting(weights)?.within(widened_bytes, weights::memory_bytes());
         let device = match device {
             "cpu" => Device::Cpu,
-            // `auto` is the first CUDA device where there is one, else the CPU.
-            "auto" if cfg!(feature = "cuda") => Device::cuda_if_available(0)?,
+            // `auto` is the first card where there is one, else the CPU. (`Device::cuda_if_available` only asks whether
+            // the program was built for cards.)
+            "auto" if cfg!(feature = "cuda") => card(0).unwrap_or_else(|reason| {
+                tracing::warn!(reason, "no card can be used; the CPU is");
+                Device::Cpu
+            }),
             "auto" => Device::Cpu,
             name => match name.strip_prefix("cuda").map(|n| n.strip_prefix(':').unwrap_or("0").parse::<usize>()) {
                 Some(Ok(_)) if !cfg!(feature = "cuda") => {
                     return Err(ComputeError::Unsupported(format!(
                         "engine.device is `{name}`, but this program was built without CUDA; build it with \
-                         `cargo build --release --features cuda`, or set engine.device to `cpu`"
+                         `scripts/build-cuda`, or set engine.device to `cpu`"
                     )));
                 }
-                Some(Ok(number)) => Device::new_cuda(number)?,
+                Some(Ok(number)) => card(number).map_err(|reason| {
+                    ComputeError::Unsupported(format!(
+                        "engine.device is `{name}`, but that card cannot be used: {reason}; set engine.device to `auto` or `cpu`, \
+                         or look at `nvidia-smi`"
+                    ))
+                })?,
                 _ => {
                     return Err(ComputeError::Unsupported(format!(
                         "engine.device is `{name}`; it can be `auto`, `cpu` or `cuda`"

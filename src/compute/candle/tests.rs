@@ -61,7 +61,7 @@ fn unknown_settings_are_refused_by_name() {
     assert!(error("cpu", "int3").unwrap().contains("`int3`"));
     assert!(error("cpu", "dense").is_none());
     #[cfg(not(feature = "cuda"))]
-    assert!(error("cuda", "auto").unwrap().contains("--features cuda"));
+    assert!(error("cuda", "auto").unwrap().contains("scripts/build-cuda"));
 }
 
 #[test]
