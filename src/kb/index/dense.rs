@@ -114,15 +114,14 @@ impl Dense {
         Ok(found.map(|(key, distance)| (VectorKey::unpacked(*key), 1.0 - distance)).collect())
     }
 
-    /// Of the `limit` nearest vectors by exact comparison, the share that the graph finds, or as near ones (of two texts
-    /// that are alike to the last letter either is right); the mean over the queries.
+    /// Of the `limit` nearest vectors by exact comparison, the share that the graph finds; the mean over the queries.
     pub fn recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<f32, KbError> {
         let (mut found, mut all) = (0, 0);
         for query in queries {
             let graph = self.search(query, limit, |_| true)?;
             let exact = self.index.exact_search(&unit(query), limit).map_err(failed)?;
-            let farthest = exact.distances.last().map_or(0.0, |last| 1.0 - last);
-            found += graph.iter().filter(|(_, likeness)| *likeness >= farthest - AS_NEAR).count().min(exact.keys.len());
+            let has = |key: &u64| graph.iter().any(|(found, _)| found.packed() == *key);
+            found += exact.keys.iter().filter(|key| has(key)).count();
             all += exact.keys.len();
         }
         Ok(if all > 0 { found as f32 / all as f32 } else { 1.0 })
@@ -153,9 +152,6 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     }
     if aa * bb > 0.0 { dot / (aa * bb).sqrt() } else { 0.0 }
 }
-
-/// Difference of two likenesses that is rounding.
-const AS_NEAR: f32 = 1e-5;
 
 fn new_index(dimensions: usize) -> Result<Index, KbError> {
     Index::new(&IndexOptions {
