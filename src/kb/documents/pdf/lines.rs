@@ -3,6 +3,8 @@
 //! Letters come in the order in which they were drawn, which is nearly always the order of reading, columns included.
 //! A *segment* is a run of them on one baseline without a wide gap; a *line* is one or more segments beside each other.
 
+use hayro_interpret::kurbo::Rect;
+
 /// A gap wider than this, in sizes, is a space.
 const SPACE: f64 = 0.18;
 /// A gap wider than this, in sizes, parts two segments: the cells of a table.
@@ -42,6 +44,8 @@ pub(super) struct Line {
     pub grid: String,
     /// Share of the page's height at which it stands.
     pub height_share: f64,
+    /// Page and number of the panel of code that it stands in.
+    pub panel: Option<(usize, usize)>,
 }
 
 impl Line {
@@ -58,8 +62,49 @@ impl Line {
     }
 }
 
+/// What stands on a page.
+pub(super) struct Page {
+    pub lines: Vec<Line>,
+    /// Areas that are painted or framed.
+    panels: Vec<Rect>,
+}
+
+impl Page {
+    pub fn of(glyphs: Vec<Glyph>, panels: Vec<Rect>, height: f64) -> Self {
+        Self { lines: of(glyphs, height), panels: merged(panels) }
+    }
+
+    /// Says of each line of code in which panel it stands. Only panels that hold nothing else count, of those around each
+    /// other the largest.
+    pub fn find_panels(&mut self, page: usize, is_code: impl Fn(&Line) -> bool) {
+        self.panels.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        for (number, panel) in self.panels.iter().enumerate() {
+            let holds =
+                |line: &Line| panel.y0 < line.y && line.y < panel.y1 && line.x0() < panel.x1 && line.x1() > panel.x0;
+            if self.lines.iter().filter(|line| holds(line)).all(&is_code) {
+                let inside = self.lines.iter_mut().filter(|line| line.panel.is_none() && holds(line));
+                inside.for_each(|line| line.panel = Some((page, number)));
+            }
+        }
+    }
+}
+
+/// Panels that touch, one below the other, are one: some programs paint line by line.
+fn merged(mut panels: Vec<Rect>) -> Vec<Rect> {
+    let side = |x: f64| (x * 2.0).round() as i64;
+    panels.sort_by(|a, b| (side(a.x0), side(a.x1)).cmp(&(side(b.x0), side(b.x1))).then(a.y0.total_cmp(&b.y0)));
+    panels.dedup_by(|below, above| {
+        let touch = (side(below.x0), side(below.x1)) == (side(above.x0), side(above.x1)) && below.y0 <= above.y1 + 0.75;
+        if touch {
+            above.y1 = above.y1.max(below.y1);
+        }
+        touch
+    });
+    panels
+}
+
 /// The lines of a page, in the order of reading.
-pub(super) fn of(glyphs: Vec<Glyph>, page_height: f64) -> Vec<Line> {
+fn of(glyphs: Vec<Glyph>, page_height: f64) -> Vec<Line> {
     let mut rows: Vec<Vec<Glyph>> = Vec::new();
     for glyph in glyphs {
         match rows.last_mut() {
@@ -111,10 +156,11 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
     let visible = |g: &&Glyph| g.text.chars().any(|c| !c.is_whitespace() && !c.is_control());
     let first = row.iter().find(visible)?.clone();
     let size = median(row.iter().filter(visible).map(|g| g.size));
-    let pitch = row.iter().filter(visible).all(|g| (g.advance - first.advance).abs() < 0.005).then_some(first.advance);
+    let pitch = pitch(row.iter().filter(visible).map(|g| g.advance));
     let letters: std::collections::BTreeSet<&str> =
         row.iter().map(|g| g.text.as_str()).filter(|t| t.chars().all(char::is_alphabetic)).collect();
-    let is_surely_code = pitch.is_some() && letters.len() >= 4;
+    let is_even = row.iter().filter(visible).all(|g| (g.advance - first.advance).abs() < 0.005);
+    let is_surely_code = is_even && letters.len() >= 4;
     let mut segments: Vec<Segment> = Vec::new();
     for glyph in &row {
         let text = glyph.text.replace(|c: char| c.is_control(), "");
@@ -137,9 +183,9 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
     }
     segments.iter_mut().for_each(|s| s.text = s.text.trim().to_string());
     segments.retain(|s| !s.text.is_empty());
-    let cell = f64::from(first.advance) * size;
+    let cell = f64::from(pitch.unwrap_or(0.0)) * size;
     let mut grid = String::new();
-    if pitch.is_some() && cell > 0.0 {
+    if cell > 0.0 {
         let mut column = 0usize;
         for glyph in row.iter().filter(visible) {
             let at = (((glyph.x - first.x) / cell).round().max(0.0) as usize).min(2000);
@@ -152,7 +198,19 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
         }
     }
     let height_share = if page_height > 0.0 { first.y / page_height } else { 0.5 };
-    Some(Line { y: first.y, size, segments, pitch, is_surely_code, grid, height_share })
+    Some(Line { y: first.y, size, segments, pitch, is_surely_code, grid, height_share, panel: None })
+}
+
+/// The width of all letters, in sizes, where it is one. Of many letters some may be wider: a font for code does not have them
+/// all.
+fn pitch(advances: impl Iterator<Item = f32> + Clone) -> Option<f32> {
+    let usual = median(advances.clone().map(f64::from)) as f32;
+    let (mut all, mut others) = (0, 0);
+    for advance in advances {
+        all += 1;
+        others += usize::from((advance - usual).abs() >= 0.005);
+    }
+    (others == 0 || all >= 8 && others * 6 <= all).then_some(usual)
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -171,6 +229,13 @@ pub(super) mod tests {
         let glyph =
             |(at, c): (usize, char)| Glyph { x: x + at as f64 * width, y, size, width, advance, text: c.into() };
         text.chars().enumerate().filter(|(_, c)| *c != ' ').map(glyph).collect()
+    }
+
+    /// Letters of unlike widths, as fonts for reading have.
+    pub fn set(text: &str, x: f64, y: f64, size: f64) -> Vec<Glyph> {
+        let mut glyphs = typed(text, x, y, size, 0.5);
+        glyphs.iter_mut().step_by(2).for_each(|g| g.advance = 0.45);
+        glyphs
     }
 
     #[test]
