@@ -154,7 +154,11 @@ impl Device<'_> for Found {
             let text = match glyph.as_unicode() {
                 Some(BfString::Char(c)) => c.to_string(),
                 Some(BfString::String(text)) => text,
-                None => continue,
+                // Letters that are drawn and not named (TeX's of pixels) are counted as in ASCII.
+                None => match (&**glyph, glyph.char_code()) {
+                    (font::Glyph::Type3(_), code @ 0x21..0x7f) => char::from(code as u8).to_string(),
+                    _ => continue,
+                },
             };
             let [a, b, c, d, x, y] = (props.transform * glyph.transform()).as_coeffs();
             let size = c.hypot(d) * 1000.0;

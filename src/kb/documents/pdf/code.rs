@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::lines::{Line, Page};
+use super::lines::{Line, Page, median};
 use crate::kb::documents::writer::Writer;
 
 /// Gaps are whole leadings to within this.
@@ -99,9 +99,8 @@ impl Measures {
     fn step_over_page(&self, above: &Line, lines: &[Line], left: f64) -> Option<usize> {
         let first = lines.first()?;
         let leading = self.leading(lines);
-        let cell = f64::from(first.pitch.unwrap_or(0.6)) * first.size;
         let room = (self.bottom - above.y) / leading;
-        if !are_alike(above, first) || room > 3.0 || first.x0() < left - 0.5 * cell {
+        if !are_alike(above, first) || room > 3.0 || first.x0() < left - 0.5 * first.cell {
             return None;
         }
         // Programs that leave no line of a listing alone break it earlier than they must.
@@ -163,10 +162,12 @@ impl Listing {
         }
         let Self { lines, turns } = std::mem::take(self);
         let left = lines.iter().map(|(_, line)| line.x0()).fold(f64::INFINITY, f64::min);
+        // Short lines do not show how far apart letters stand.
+        let long = lines.iter().map(|(_, line)| line).filter(|line| line.grid.len() > 4);
+        let cell = median(long.map(|line| line.cell).chain(lines.first().map(|(_, line)| line.cell)));
         let mut text = String::new();
         for (step, line) in &lines {
             text.push_str(&"\n".repeat(*step));
-            let cell = f64::from(line.pitch.unwrap_or(0.6)) * line.size;
             let indent = if cell > 0.0 { ((line.x0() - left) / cell).round().max(0.0) as usize } else { 0 };
             text.push_str(&" ".repeat(indent.min(200)));
             text.push_str(if line.grid.is_empty() {

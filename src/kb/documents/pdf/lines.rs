@@ -38,6 +38,8 @@ pub(super) struct Line {
     pub segments: Vec<Segment>,
     /// Width of all its letters in sizes, where it is one.
     pub pitch: Option<f32>,
+    /// How far apart they stand, in points.
+    pub cell: f64,
     /// True where the letters are such that only a font for code gives them one width.
     pub is_surely_code: bool,
     /// The line on a grid of letters, without what stands before its first.
@@ -183,22 +185,15 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
     }
     segments.iter_mut().for_each(|s| s.text = s.text.trim().to_string());
     segments.retain(|s| !s.text.is_empty());
-    let cell = f64::from(pitch.unwrap_or(0.0)) * size;
-    let mut grid = String::new();
-    if cell > 0.0 {
-        let mut column = 0usize;
-        for glyph in row.iter().filter(visible) {
-            let at = (((glyph.x - first.x) / cell).round().max(0.0) as usize).min(2000);
-            if at > column {
-                grid.push_str(&" ".repeat(at - column));
-                column = at;
-            }
-            grid.push_str(&glyph.text);
-            column += 1;
+    let (cell, grid) = match pitch {
+        Some(pitch) if pitch > 0.0 => {
+            let letters: Vec<&Glyph> = row.iter().filter(visible).collect();
+            on_grid(&letters, f64::from(pitch) * size)
         }
-    }
+        _ => (0.0, String::new()),
+    };
     let height_share = if page_height > 0.0 { first.y / page_height } else { 0.5 };
-    Some(Line { y: first.y, size, segments, pitch, is_surely_code, grid, height_share, panel: None })
+    Some(Line { y: first.y, size, segments, pitch, cell, is_surely_code, grid, height_share, panel: None })
 }
 
 /// The width of all letters, in sizes, where it is one. Of many letters some may be wider: a font for code does not have them
@@ -213,7 +208,27 @@ fn pitch(advances: impl Iterator<Item = f32> + Clone) -> Option<f32> {
     (others == 0 || all >= 8 && others * 6 <= all).then_some(usual)
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// Letters of this width on a grid, and how far apart its columns are. Some programs (LaTeX's listings) set letters farther
+/// apart than they are wide, and in words not evenly; so each is placed by the one before it.
+fn on_grid(letters: &[&Glyph], width: f64) -> (f64, String) {
+    let steps: Vec<f64> = letters.windows(2).map(|pair| pair[1].x - pair[0].x).collect();
+    let near: Vec<f64> = steps.iter().copied().filter(|step| (0.95 * width..1.4 * width).contains(step)).collect();
+    let mut cell = if near.len() >= 3 { median(near.into_iter()) } else { width };
+    let columns = |cell: f64| steps.iter().map(move |step| (step / cell).round().clamp(1.0, 2000.0) as usize);
+    let all: usize = columns(cell).sum();
+    let whole = steps.iter().sum::<f64>() / all.max(1) as f64;
+    if all >= 3 && (0.9 * cell..1.15 * cell).contains(&whole) {
+        cell = whole;
+    }
+    let mut grid = letters.first().map_or(String::new(), |first| first.text.clone());
+    for (columns, letter) in columns(cell).zip(&letters[1..]) {
+        grid.push_str(&" ".repeat(columns - 1));
+        grid.push_str(&letter.text);
+    }
+    (cell, grid)
+}
+
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -254,5 +269,20 @@ pub(super) mod tests {
         let lines = of(typed("if x:   return_y", 10.0, 20.0, 10.0, 0.6), 800.0);
         assert_eq!(lines[0].grid, "if x:   return_y");
         assert!(lines[0].is_surely_code);
+    }
+
+    #[test]
+    fn code_whose_letters_stand_wider_than_they_are_keeps_its_columns() {
+        // Words of 6 points a letter, in letters of 5, spread over their room.
+        let mut glyphs = Vec::new();
+        for (column, word) in [(0, "install"), (8, "--all"), (16, "now")] {
+            let len = word.len() as f64;
+            let spread = len / (len + 1.0);
+            for (at, mut glyph) in typed(word, 0.0, 20.0, 10.0, 0.5).into_iter().enumerate() {
+                glyph.x = 10.0 + 6.0 * column as f64 + spread + at as f64 * (5.0 + spread);
+                glyphs.push(glyph);
+            }
+        }
+        assert_eq!(of(glyphs, 800.0)[0].grid, "install --all   now");
     }
 }
