@@ -103,10 +103,16 @@ impl Measures {
         if !are_alike(above, first) || room > 3.0 || first.x0() < left - 0.5 * first.cell {
             return None;
         }
-        // Programs that leave no line of a listing alone break it earlier than they must.
-        let below = if lines.len() > 2 { (room + OFF).floor().max(0.0) as usize } else { 0 };
+        // What does not stand on the lines of the pages that begin with code is another listing.
         let down = self.tops.get(&key(first)).map_or(0.0, |top| (first.y - top) / leading);
-        let top = if (down - down.round()).abs() <= OFF && down < 4.0 { down.round().max(0.0) as usize } else { 0 };
+        if (down - down.round()).abs() > 0.06 || down > 3.0 {
+            return None;
+        }
+        // Programs that leave no line of a listing alone break it one line earlier than they must.
+        let own = 1 + lines.windows(2).take_while(|pair| self.step(&pair[0], &pair[1], leading).is_some()).count();
+        let alone = usize::from(own <= 2);
+        let below = ((room + OFF).floor().max(0.0) as usize).saturating_sub(alone).min(1);
+        let top = down.round().max(0.0) as usize;
         Some(1 + below + top)
     }
 }
