@@ -115,6 +115,19 @@ fn stated_title(pdf: &Pdf) -> Option<String> {
     (title.chars().filter(|c| c.is_alphanumeric()).count() > 2 && !made).then_some(title)
 }
 
+/// A letter, or those that a ligature stands for.
+fn letters(c: char) -> String {
+    match c {
+        '\u{fb00}' => "ff".into(),
+        '\u{fb01}' => "fi".into(),
+        '\u{fb02}' => "fl".into(),
+        '\u{fb03}' => "ffi".into(),
+        '\u{fb04}' => "ffl".into(),
+        '\u{fb05}' | '\u{fb06}' => "st".into(),
+        other => other.into(),
+    }
+}
+
 /// Collects what a page shows.
 #[derive(Default)]
 struct Found {
@@ -152,8 +165,8 @@ impl Device<'_> for Found {
                 return;
             }
             let text = match glyph.as_unicode() {
-                Some(BfString::Char(c)) => c.to_string(),
-                Some(BfString::String(text)) => text,
+                Some(BfString::Char(c)) => letters(c),
+                Some(BfString::String(text)) => text.chars().map(letters).collect(),
                 // Letters that are drawn and not named (TeX's of pixels) are counted as in ASCII.
                 None => match (&**glyph, glyph.char_code()) {
                     (font::Glyph::Type3(_), code @ 0x21..0x7f) => char::from(code as u8).to_string(),
@@ -182,5 +195,16 @@ impl Device<'_> for Found {
         if a.hypot(b) >= PICTURE_POINTS && c.hypot(d) >= PICTURE_POINTS {
             self.pictures += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ligatures_are_the_letters_that_they_stand_for() {
+        let text: String = "con\u{fb01}gure the o\u{fb03}ce".chars().map(letters).collect();
+        assert_eq!(text, "configure the office");
     }
 }

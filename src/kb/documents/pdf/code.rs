@@ -43,15 +43,19 @@ fn gaps(lines: &[Line]) -> impl Iterator<Item = (&Line, f64)> {
     near.map(|pair| (&pair[0], pair[1].y - pair[0].y)).filter(|(line, gap)| *gap > 0.5 * line.size)
 }
 
+/// The smallest distance. Programs that set letters on whole pixels make it a little more here and less there.
+fn smallest(gaps: &[f64]) -> f64 {
+    let least = gaps.iter().copied().fold(f64::INFINITY, f64::min);
+    let near: Vec<f64> = gaps.iter().copied().filter(|gap| *gap < 1.12 * least).collect();
+    if near.is_empty() { least } else { near.iter().sum::<f64>() / near.len() as f64 }
+}
+
 impl Measures {
     pub(super) fn of(pages: &[Page], is_code: impl Fn(&Line) -> bool) -> Self {
-        let (mut leadings, mut firsts) = (HashMap::new(), HashMap::<i64, Vec<f64>>::new());
+        let (mut distances, mut firsts) = (HashMap::<i64, Vec<f64>>::new(), HashMap::<i64, Vec<f64>>::new());
         for page in pages {
             for run in page.lines.split(|line| !is_code(line)) {
-                for (line, gap) in gaps(run) {
-                    let least = leadings.entry(key(line)).or_insert(gap);
-                    *least = gap.min(*least);
-                }
+                gaps(run).for_each(|(line, gap)| distances.entry(key(line)).or_default().push(gap));
             }
             if let Some(first) = page.lines.first().filter(|line| is_code(line)) {
                 firsts.entry(key(first)).or_default().push(first.y);
@@ -60,6 +64,7 @@ impl Measures {
         let bottom = pages.iter().flat_map(|page| &page.lines).map(|line| line.y).fold(0.0, f64::max);
         let highest =
             |(key, all): (i64, Vec<f64>)| (all.len() > 1).then(|| (key, all.into_iter().fold(f64::INFINITY, f64::min)));
+        let leadings = distances.into_iter().map(|(key, gaps)| (key, smallest(&gaps))).collect();
         Self { leadings, bottom, tops: firsts.into_iter().filter_map(highest).collect() }
     }
 
@@ -68,10 +73,10 @@ impl Measures {
         let Some(first) = lines.first() else { return 1.0 };
         let known = self.leadings.get(&key(first)).copied().filter(|known| *known < WIDE * first.size);
         let of_run: Vec<f64> = gaps(lines).map(|(_, gap)| gap).collect();
-        let least = of_run.iter().copied().fold(f64::INFINITY, f64::min);
+        let least = smallest(&of_run);
         match known {
             // A listing may be set wider than others in its size.
-            Some(known) if least > known && least < 1.7 * known => least,
+            Some(known) if least > 1.02 * known && least < 1.7 * known => least,
             Some(known) => known,
             // Whole empty lines everywhere.
             None if of_run.len() > 1 => least / (least / (USUAL * first.size)).round().max(1.0),
@@ -103,10 +108,16 @@ impl Measures {
         if !are_alike(above, first) || room > 3.0 || first.x0() < left - 0.5 * first.cell {
             return None;
         }
-        // Programs that leave no line of a listing alone break it earlier than they must.
-        let below = if lines.len() > 2 { (room + OFF).floor().max(0.0) as usize } else { 0 };
+        // What does not stand on the lines of the pages that begin with code is another listing.
         let down = self.tops.get(&key(first)).map_or(0.0, |top| (first.y - top) / leading);
-        let top = if (down - down.round()).abs() <= OFF && down < 4.0 { down.round().max(0.0) as usize } else { 0 };
+        if (down - down.round()).abs() > 0.06 || down > 3.0 {
+            return None;
+        }
+        // Programs that leave no line of a listing alone break it one line earlier than they must.
+        let own = 1 + lines.windows(2).take_while(|pair| self.step(&pair[0], &pair[1], leading).is_some()).count();
+        let alone = usize::from(own <= 2);
+        let below = ((room + OFF).floor().max(0.0) as usize).saturating_sub(alone).min(1);
+        let top = down.round().max(0.0) as usize;
         Some(1 + below + top)
     }
 }
