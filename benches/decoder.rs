@@ -4,16 +4,23 @@
 //! measurement is one line of JSON, which `scripts/bench-peers` puts beside llama.cpp's. Figures of past runs:
 //! `benches/RESULTS.md`.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::time::Instant;
+
+use candle_core::quantized::gguf_file;
 
 use clap::Parser;
 use firstline::compute::limits;
 use firstline::config::{EngineSettings, Settings};
 use firstline::model::{
-    self, BLOCK_TOKENS, BlockId, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache, StepSequence, WantLogits,
+    self, Adapter, AdapterFile, BLOCK_TOKENS, BlockId, ChatFile, ChatTokenizer, Decoder, ModelError, PackedCache,
+    StepSequence, WantLogits,
 };
 use serde_json::{Value, json};
+
+#[path = "../src/model/tests/lora_file.rs"]
+mod lora_file;
 
 #[derive(Parser)]
 #[command(about = "Measures loading, prefill and decode of a GGUF file")]
@@ -58,6 +65,12 @@ struct Options {
     /// Take packed weights from this folder, and leave them there for the next time
     #[arg(long)]
     packed: Option<PathBuf>,
+    /// Decode through so many LoRA adapters of random numbers on all matrices, the streams by turns
+    #[arg(long, default_value_t = 0)]
+    adapters: usize,
+    /// Their rank
+    #[arg(long, default_value_t = 16)]
+    rank: usize,
     /// One JSON object a line
     #[arg(long)]
     json: bool,
@@ -180,13 +193,14 @@ fn measure(options: &Options) -> Result<(), ModelError> {
         let first = stream * blocks(options.context + options.steps);
         read_prompt(&mut decoder, options.context, first, settings.step_tokens, WantLogits::No)?;
     }
+    let adapters = adapters(options, &decoder)?;
     for streams in options.streams.iter().copied() {
-        let seconds = (0..options.rounds).map(|_| decode(&mut decoder, streams, options));
+        let seconds = (0..options.rounds).map(|_| decode(&mut decoder, streams, &adapters, options));
         let seconds = seconds.collect::<Result<Vec<f64>, ModelError>>()?;
         let tok_s = (streams * options.steps) as f64 / median(&seconds);
         options.report(json!({
             "what": "decode", "streams": streams, "context": options.context, "steps": options.steps,
-            "seconds": seconds, "tok_s": tok_s
+            "adapters": adapters.len(), "seconds": seconds, "tok_s": tok_s
         }));
     }
     options.report(json!({"what": "memory", "rss_mib": resident_mib()}));
@@ -254,7 +268,7 @@ fn read_prompt(
 }
 
 /// Seconds for `steps` steps of `streams` sequences, each beginning after its context.
-fn decode(decoder: &mut Decoder, streams: usize, options: &Options) -> Result<f64, ModelError> {
+fn decode(decoder: &mut Decoder, streams: usize, adapters: &[Adapter], options: &Options) -> Result<f64, ModelError> {
     let each = blocks(options.context + options.steps);
     let tables: Vec<Vec<BlockId>> = (0..streams).map(|s| table(s * each, options.context + options.steps)).collect();
     let started = Instant::now();
@@ -263,17 +277,52 @@ fn decode(decoder: &mut Decoder, streams: usize, options: &Options) -> Result<f6
         let batch: Vec<StepSequence<'_>> = tokens
             .iter()
             .zip(&tables)
-            .map(|(tokens, blocks)| StepSequence {
+            .enumerate()
+            .map(|(stream, (tokens, blocks))| StepSequence {
                 tokens,
                 start: options.context + step,
                 blocks,
                 logits: WantLogits::Last,
-                adapter: None,
+                adapter: adapters.get(stream % adapters.len().max(1)),
             })
             .collect();
         decoder.step(&batch)?;
     }
     Ok(started.elapsed().as_secs_f64())
+}
+
+/// As many adapters as the options say, of random numbers for all matrices of the layers.
+fn adapters(options: &Options, decoder: &Decoder) -> Result<Vec<Adapter>, ModelError> {
+    let failed = |e: &dyn std::fmt::Display| ModelError::Compute(e.to_string());
+    if options.adapters == 0 {
+        return Ok(Vec::new());
+    }
+    let mut file = File::open(options.model()).map_err(|e| failed(&e))?;
+    let content = gguf_file::Content::read(&mut file).map_err(|e| failed(&e))?;
+    let architecture = content.metadata.get("general.architecture").and_then(|name| name.to_string().ok());
+    let mut names: Vec<&String> = content.tensor_infos.keys().filter(|name| is_adapted(name)).collect();
+    names.sort();
+    let folder = tempfile::tempdir().map_err(|e| failed(&e))?;
+    let one = |number: usize| {
+        let path = folder.path().join(format!("{number}.gguf"));
+        let numbers = |rows: usize, cols: usize| -> Vec<f32> {
+            (0..rows * cols).map(|i| ((i * 7919 + number) as f32).sin() / (cols as f32).sqrt()).collect()
+        };
+        let pairs = names.iter().flat_map(|name| {
+            let (outputs, inputs) = content.tensor_infos[*name].shape.dims2().unwrap_or((1, 1));
+            let (a, b) = ((options.rank, inputs), (outputs, options.rank));
+            [(format!("{name}.lora_a"), a, numbers(a.0, a.1)), (format!("{name}.lora_b"), b, numbers(b.0, b.1))]
+        });
+        let kinds = [architecture.map_or("llama", |name| name), "adapter", "lora"];
+        lora_file::write(&path, kinds, options.rank as f32, pairs.collect());
+        decoder.adapters().read(&AdapterFile::open(&path)?, 0.1)
+    };
+    (0..options.adapters).map(one).collect()
+}
+
+fn is_adapted(name: &str) -> bool {
+    let of_layer = ["attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"];
+    name.starts_with("blk.") && of_layer.iter().any(|matrix| name.ends_with(&format!(".{matrix}.weight")))
 }
 
 /// Some token, never the same twice in a row; the peer reads the same ones.

@@ -8,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::EmbedError;
+use super::modern;
 use super::pooling::Pooling;
 use super::rotary::{self, Rotary};
 
@@ -62,7 +63,7 @@ impl EncoderConfig {
         let json: Value = read_json(&path)?;
         let family = json.get("model_type").and_then(Value::as_str).map(str::to_string);
         let read = match family.as_deref() {
-            Some("modernbert") => rotary::modern(json),
+            Some("modernbert") => modern::of_folder(json),
             Some("nomic_bert") => rotary::nomic(json),
             _ => serde_json::from_value(json).map_err(|e| e.to_string()),
         };

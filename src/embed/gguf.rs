@@ -1,5 +1,5 @@
 //! Embedding models in a GGUF file, as llama.cpp has them: BERT with WordPiece, XLM-RoBERTa with a unigram vocabulary (it
-//! calls both `bert`), nomic; weights in any format.
+//! calls both `bert`), ModernBERT, nomic; weights in any format.
 //!
 //! Such a file says less than a folder of sentence-transformers: how to pool, but no prefixes. llama.cpp normalises all
 //! vectors, and so it is here.
@@ -8,6 +8,7 @@ use std::path::Path;
 
 use super::EmbedError;
 use super::folder::{EncoderConfig, FolderConfig};
+use super::modern;
 use super::pooling::Pooling;
 use super::rotary;
 use super::vocabulary::Words;
@@ -61,8 +62,9 @@ pub(super) fn read(id: &str, path: &Path) -> Result<(Gguf, FolderConfig, Words),
 /// As [`read`]; where the file is no reranker.
 pub(super) fn read_reranker(path: &Path) -> Result<(Gguf, EncoderConfig, Words), EmbedError> {
     let (gguf, encoder) = open(path)?;
-    if gguf.count("bert.pooling_type")? != Some(RANK) {
-        return Err(gguf.error("it is no reranker (`bert.pooling_type` is not 4)").into());
+    let key = format!("{}.pooling_type", gguf.need_text("general.architecture")?);
+    if gguf.count(&key)? != Some(RANK) {
+        return Err(gguf.error(format!("it is no reranker (`{key}` is not 4)")).into());
     }
     let words = Words::from_gguf(&gguf)?;
     Ok((gguf, encoder, words))
@@ -74,10 +76,11 @@ fn open(path: &Path) -> Result<(Gguf, EncoderConfig), EmbedError> {
     let encoder = match gguf.need_text("general.architecture")? {
         "bert" => bert(&gguf)?,
         "nomic-bert" => rotary::nomic_file(&gguf)?,
+        "modern-bert" => modern::of_file(&gguf)?,
         other => {
             let reason = format!(
-                "it is a `{other}` model; of GGUF files, embedding models of the `bert`, `nomic-bert` and `qwen3` architectures \
-                 are read (others as folders of safetensors: docs/embedders.md)"
+                "it is a `{other}` model; of GGUF files, embedding models of the `bert`, `modern-bert`, `nomic-bert` and `qwen3` \
+                 architectures are read (others as folders of safetensors: docs/embedders.md)"
             );
             return Err(gguf.error(reason).into());
         }
@@ -104,9 +107,9 @@ fn bert(gguf: &Gguf) -> Result<EncoderConfig, ModelError> {
     })
 }
 
-/// What llama.cpp calls a tensor of BERT or nomic; its numbers are the same.
+/// What llama.cpp calls a tensor of BERT, ModernBERT or nomic; its numbers are the same.
 pub(super) fn tensor_name(name: &str) -> String {
-    const NAMES: [(&str, &str); 22] = [
+    const NAMES: [(&str, &str); 30] = [
         ("embeddings.word_embeddings", "token_embd"),
         ("embeddings.position_embeddings", "position_embd"),
         ("embeddings.token_type_embeddings", "token_types"),
@@ -129,6 +132,14 @@ pub(super) fn tensor_name(name: &str) -> String {
         ("mlp.fc11", "ffn_up"),
         ("mlp.fc12", "ffn_gate"),
         ("mlp.fc2", "ffn_down"),
+        ("embeddings.tok_embeddings", "token_embd"),
+        ("embeddings.norm", "token_embd_norm"),
+        ("final_norm", "output_norm"),
+        ("layers.", "blk."),
+        ("attn.Wo", "attn_output"),
+        ("mlp.Wi", "ffn_up"),
+        ("mlp.Wo", "ffn_down"),
+        ("mlp_norm", "ffn_norm"),
     ];
     NAMES.iter().fold(name.to_string(), |name, (theirs, llama)| name.replace(theirs, llama))
 }
@@ -148,6 +159,10 @@ mod tests {
             ("encoder.layer.0.intermediate.dense.weight", "blk.0.ffn_up.weight"),
             ("encoder.layer.0.output.dense.weight", "blk.0.ffn_down.weight"),
             ("encoder.layer.0.output.LayerNorm.weight", "blk.0.layer_output_norm.weight"),
+            ("layers.2.attn_norm.weight", "blk.2.attn_norm.weight"),
+            ("layers.2.attn.Wqkv.weight", "blk.2.attn_qkv.weight"),
+            ("layers.2.mlp.Wi.weight", "blk.2.ffn_up.weight"),
+            ("encoder.layers.1.norm2.bias", "blk.1.layer_output_norm.bias"),
         ] {
             assert_eq!(tensor_name(name), llama);
         }

@@ -28,6 +28,7 @@ mod charsmap;
 mod encoder;
 mod folder;
 mod gguf;
+mod modern;
 mod pooling;
 mod rerank;
 mod rotary;

@@ -43,7 +43,7 @@ struct Pair {
 
 impl Reranker {
     /// Loads a folder with `config.json`, `tokenizer.json` and `model.safetensors` of a sequence classifier with one
-    /// score: BERT (MiniLM) or XLM-RoBERTa (bge-reranker); or a GGUF file of such a model.
+    /// score: BERT (MiniLM), XLM-RoBERTa (bge-reranker) or ModernBERT (gte-reranker); or a GGUF file of such a model.
     ///
     /// # Errors
     /// Names the file that is missing, broken or of another architecture, and what to do.
@@ -95,8 +95,7 @@ impl Reranker {
             let inputs = members.iter().map(|at| Input { ids: &read[*at].ids, second_from: read[*at].second_from });
             let inputs: Vec<Input<'_>> = inputs.collect();
             inner.encoder.forward(&inputs, |member, tokens| {
-                let first = &tokens[..inner.encoder.hidden()];
-                scores[members[member]].get_or_init(|| inner.head.score(first));
+                scores[members[member]].get_or_init(|| inner.head.score(tokens));
             });
         });
         let tokens = read.iter().map(|pair| pair.ids.len()).sum();

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use serde_json::json;
 
 use super::*;
 use crate::embed::Embedder;
+use crate::embed::rotary::tests::{changed, with_number};
 
 #[derive(Deserialize)]
 struct Goldens {
@@ -23,9 +25,9 @@ fn goldens() -> Goldens {
 }
 
 #[test]
-fn scores_agree_with_transformers_for_both_families_as_folders_and_as_gguf_files() {
+fn scores_agree_with_transformers_for_all_families_as_folders_and_as_gguf_files() {
     let goldens = goldens();
-    assert_eq!(goldens.rerankers.len(), 2);
+    assert_eq!(goldens.rerankers.len(), 3);
     let files = goldens.rerankers.iter().map(|(name, expected)| (format!("{name}.gguf"), expected));
     let folders = goldens.rerankers.iter().map(|(name, expected)| (name.clone(), expected));
     for (name, expected) in files.chain(folders) {
@@ -40,6 +42,42 @@ fn scores_agree_with_transformers_for_both_families_as_folders_and_as_gguf_files
         assert!(spread > 0.05, "{name}: the goldens tell nothing apart ({spread})");
         let (scores, tokens) = reranker.rerank(&goldens.texts[0], &passages).unwrap();
         assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)) && tokens > passages.len());
+    }
+}
+
+/// The largest difference from the golden scores.
+fn worst(path: &Path) -> f32 {
+    let goldens = goldens();
+    let expected = &goldens.rerankers["modernbert-rerank"];
+    let passages: Vec<&str> = goldens.texts[..expected.len()].iter().map(String::as_str).collect();
+    let (logits, _) = Reranker::load("r", path).unwrap().logits(&goldens.texts[0], &passages).unwrap();
+    logits.iter().zip(expected).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max)
+}
+
+#[test]
+fn another_head_window_theta_or_norm_of_a_modernbert_reranker_is_told_apart() {
+    let folder =
+        |key: &str, value: serde_json::Value| changed("modernbert-rerank", |config| config[key] = value.clone());
+    for (key, value) in [
+        ("classifier_pooling", json!("cls")),
+        ("norm_eps", json!(0.05)),
+        ("local_attention", json!(6)),
+        ("layer_types", json!(vec!["full_attention"; 4])),
+    ] {
+        let worst = worst(folder(key, value).path());
+        assert!(worst > 1e-3, "{key}: {worst}");
+    }
+    let file = "modernbert-rerank.gguf";
+    for (key, number) in
+        [("rope.freq_base", 2000f32), ("rope.freq_base_swa", 30.0), ("attention.layer_norm_epsilon", 0.05)]
+    {
+        let folder = with_number(file, &format!("modern-bert.{key}"), number.to_le_bytes());
+        let worst = worst(&folder.path().join(file));
+        assert!(worst > 1e-3, "{key}: {worst}");
+    }
+    for (key, value) in [("classifier_pooling", json!("max")), ("classifier_activation", json!("silu"))] {
+        let said = Reranker::load("r", folder(key, value).path()).err().unwrap().to_string();
+        assert!(said.contains(key), "{said}");
     }
 }
 

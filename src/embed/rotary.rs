@@ -1,7 +1,6 @@
-//! Encoders with rotary positions and gated MLPs: ModernBERT and nomic. What `config.json` or a GGUF file says of their
-//! shape, and their weights.
+//! Encoders with rotary positions and gated MLPs: ModernBERT (its configuration: [`modern`](super::modern)) and nomic; their
+//! weights.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
@@ -10,6 +9,7 @@ use serde_json::Value;
 use super::EmbedError;
 use super::encoder::{Encoder, Layer, Mlp};
 use super::folder::EncoderConfig;
+use super::pooling::Pooling;
 use super::weights::Weights;
 use crate::compute::encoder::{AttendShape, Dense, Gate};
 use crate::compute::{Rope, RopeKind, RopeRows};
@@ -18,102 +18,32 @@ use crate::model::{Gguf, ModelError};
 /// What sets these encoders apart.
 #[derive(Debug, Clone)]
 pub(super) struct Rotary {
-    family: Family,
-    gate: Gate,
+    pub(super) family: Family,
+    pub(super) gate: Gate,
     /// Of every layer: the base of its angles, and how far a token sees to each side where that is not everything.
-    layers: Vec<(f32, Option<usize>)>,
+    pub(super) layers: Vec<(f32, Option<usize>)>,
+    /// Of a ModernBERT's reranker, what its head takes in; or why there is none that is known.
+    pub(super) head: Result<Pooling, String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Family {
+pub(super) enum Family {
     /// Norms before each part; activation and gate in one matrix.
     Modern,
     /// Norms behind each part.
     Nomic,
 }
 
-/// ModernBERT's `config.json`, in the dialects of transformers 4 and 5.
-#[derive(Deserialize)]
-struct ModernConfig {
-    vocab_size: usize,
-    hidden_size: usize,
-    intermediate_size: usize,
-    num_hidden_layers: usize,
-    num_attention_heads: usize,
-    #[serde(default)]
-    hidden_activation: Option<String>,
-    max_position_embeddings: usize,
-    #[serde(default)]
-    norm_eps: Option<f64>,
-    #[serde(default)]
-    pad_token_id: Option<u32>,
-    #[serde(default)]
-    local_attention: Option<usize>,
-    #[serde(default)]
-    global_attn_every_n_layers: Option<usize>,
-    #[serde(default)]
-    layer_types: Option<Vec<String>>,
-    #[serde(default)]
-    rope_parameters: Option<HashMap<String, RopeConfig>>,
-    #[serde(default)]
-    rope_scaling: Option<Value>,
-    #[serde(default)]
-    global_rope_theta: Option<f32>,
-    #[serde(default)]
-    local_rope_theta: Option<f32>,
-}
-
 #[derive(Deserialize, Clone)]
-struct RopeConfig {
+pub(super) struct RopeConfig {
     #[serde(default)]
-    rope_type: Option<String>,
+    pub rope_type: Option<String>,
     #[serde(default)]
-    rope_theta: Option<f32>,
+    pub rope_theta: Option<f32>,
 }
 
 /// A file may claim any number of layers; [`Rotary::check`] refuses more.
-const MOST_LAYERS: usize = 1024;
-
-const FULL: &str = "full_attention";
-const SLIDING: &str = "sliding_attention";
-
-/// # Errors
-/// What is missing, or not known.
-pub(super) fn modern(json: Value) -> Result<EncoderConfig, String> {
-    let config: ModernConfig = serde_json::from_value(json).map_err(|e| e.to_string())?;
-    if config.rope_scaling.is_some_and(|scaling| !scaling.is_null()) {
-        return Err("rope_scaling is not supported for encoders".into());
-    }
-    let theta = |kind: &str, own: Option<f32>, default: f32| -> Result<f32, String> {
-        let rope = config.rope_parameters.as_ref().and_then(|all| all.get(kind));
-        if let Some(other) = rope.and_then(|rope| rope.rope_type.as_deref()).filter(|kind| *kind != "default") {
-            return Err(format!("rope_type is `{other}`; only `default` is known for encoders"));
-        }
-        Ok(rope.and_then(|rope| rope.rope_theta).or(own).unwrap_or(default))
-    };
-    let global = theta(FULL, config.global_rope_theta, 160_000.0)?;
-    let local = theta(SLIDING, config.local_rope_theta, 10_000.0)?;
-    let every = config.global_attn_every_n_layers.unwrap_or(3).max(1);
-    let reach = config.local_attention.unwrap_or(128) / 2;
-    let layers = (0..config.num_hidden_layers.min(MOST_LAYERS)).map(|n| {
-        let sliding = match config.layer_types.as_ref().map(|types| types.get(n).map(String::as_str)) {
-            None => n % every != 0,
-            Some(Some(SLIDING)) => true,
-            Some(Some(FULL)) => false,
-            Some(other) => return Err(format!("layer_types has {other:?} for layer {n}")),
-        };
-        Ok(if sliding { (local, Some(reach)) } else { (global, None) })
-    });
-    let gate = match config.hidden_activation.as_deref().unwrap_or("gelu") {
-        "gelu" => Gate::Gelu,
-        "silu" => Gate::Silu,
-        other => return Err(format!("hidden_activation is `{other}`; gelu and silu are known")),
-    };
-    let rotary = Rotary { family: Family::Modern, gate, layers: layers.collect::<Result<_, _>>()? };
-    let shape = [config.vocab_size, config.hidden_size, config.num_hidden_layers, config.num_attention_heads];
-    let (wide, positions) = (config.intermediate_size, config.max_position_embeddings);
-    Ok(rotary.config("modernbert", shape, wide, positions, config.norm_eps.unwrap_or(1e-5), config.pad_token_id))
-}
+pub(super) const MOST_LAYERS: usize = 1024;
 
 /// nomic's `config.json`: that of its own code, or of transformers.
 #[derive(Deserialize)]
@@ -224,10 +154,15 @@ pub(super) fn nomic_file(gguf: &Gguf) -> Result<EncoderConfig, ModelError> {
 
 impl Rotary {
     fn nomic(theta: f32, layers: usize) -> Self {
-        Self { family: Family::Nomic, gate: Gate::Silu, layers: vec![(theta, None); layers.min(MOST_LAYERS)] }
+        Self {
+            family: Family::Nomic,
+            gate: Gate::Silu,
+            layers: vec![(theta, None); layers.min(MOST_LAYERS)],
+            head: Err("a reranker of the family `nomic_bert` is not supported".into()),
+        }
     }
 
-    fn config(
+    pub(super) fn config(
         self,
         model_type: &str,
         [vocab_size, hidden_size, num_hidden_layers, num_attention_heads]: [usize; 4],
@@ -398,4 +333,4 @@ fn stacked(weights: &Weights<'_>, name: &str, config: &EncoderConfig) -> Result<
 
 #[cfg(test)]
 #[path = "rotary_tests.rs"]
-mod tests;
+pub(super) mod tests;

@@ -29,7 +29,7 @@ fn least_cosine(name: &str, precision: Precision, path: &Path) -> f32 {
 }
 
 /// A copy of a folder whose `config.json` is changed.
-fn changed(name: &str, change: impl Fn(&mut Value)) -> tempfile::TempDir {
+pub(in crate::embed) fn changed(name: &str, change: impl Fn(&mut Value)) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     copy(&golden(name), folder.path());
     let path = folder.path().join("config.json");
@@ -58,10 +58,13 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn modernbert_and_nomic_agree_with_transformers_as_folders_and_as_a_gguf_file() {
-    for (name, path) in
-        [("modernbert-cls", "modernbert-cls"), ("nomic-mean", "nomic-mean"), ("nomic-mean", "nomic-mean.gguf")]
-    {
+fn modernbert_and_nomic_agree_with_transformers_as_folders_and_as_gguf_files() {
+    for (name, path) in [
+        ("modernbert-cls", "modernbert-cls"),
+        ("modernbert-cls", "modernbert-cls.gguf"),
+        ("nomic-mean", "nomic-mean"),
+        ("nomic-mean", "nomic-mean.gguf"),
+    ] {
         let least = least_cosine(name, Precision::F32, &golden(path));
         println!("{path}: least cosine {least}");
         assert!(least >= 0.9999, "{path}: {least}");
@@ -95,6 +98,36 @@ fn another_window_theta_norm_or_order_of_layers_is_told_apart() {
     for (name, what, change) in changes {
         let least = least_cosine_with(name, change);
         assert!(least < 0.9999, "{name} with another {what}: {least}");
+    }
+}
+
+/// A copy of a GGUF file in which the number (of 4 bytes) under a key is another one.
+pub(in crate::embed) fn with_number(file: &str, key: &str, number: [u8; 4]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let mut bytes = std::fs::read(golden(file)).unwrap();
+    let at = bytes.windows(key.len()).position(|part| part == key.as_bytes()).unwrap();
+    // The key's length stands before it, the number's type behind it.
+    assert_eq!(bytes[at - 8..at], (key.len() as u64).to_le_bytes());
+    let from = at + key.len() + 4;
+    assert_ne!(bytes[from..from + 4], number);
+    bytes[from..from + 4].copy_from_slice(&number);
+    std::fs::write(folder.path().join(file), bytes).unwrap();
+    folder
+}
+
+#[test]
+fn another_window_theta_or_norm_of_a_modernbert_file_is_told_apart() {
+    for (key, number) in [
+        ("rope.freq_base", 2000f32.to_le_bytes()),
+        ("rope.freq_base_swa", 30f32.to_le_bytes()),
+        ("attention.sliding_window", 6u32.to_le_bytes()),
+        ("attention.sliding_window", 0u32.to_le_bytes()),
+        ("attention.layer_norm_epsilon", 0.05f32.to_le_bytes()),
+        ("attention.head_count", 1u32.to_le_bytes()),
+    ] {
+        let folder = with_number("modernbert-cls.gguf", &format!("modern-bert.{key}"), number);
+        let least = least_cosine("modernbert-cls", Precision::F32, &folder.path().join("modernbert-cls.gguf"));
+        assert!(least < 0.9999, "{key}: {least}");
     }
 }
 

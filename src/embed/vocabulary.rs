@@ -1,4 +1,5 @@
-//! Tokenizers of encoders: `tokenizer.json` of a folder, or a GGUF file's vocabulary (WordPiece, unigram).
+//! Tokenizers of encoders: `tokenizer.json` of a folder, or a GGUF file's vocabulary (WordPiece, unigram, ModernBERT's
+//! byte-level BPE).
 //!
 //! WordPiece reads text as the models' own tokenizers do. llama.cpp differs there for scripts with vowel signs and for Korean:
 //! it drops letters that the models were trained with.
@@ -64,9 +65,15 @@ impl Words {
                 let (tokenizer, charsmap) = unigram(gguf)?;
                 built(Self::of(tokenizer, Some(charsmap)))
             }
+            "gpt2" => {
+                let json = byte_level(gguf)?;
+                built(Tokenizer::from_bytes(&json).and_then(|tokenizer| Self::of(tokenizer, None)))
+            }
             other => {
-                let reason =
-                    format!("its vocabulary is of the kind `{other}`; WordPiece (`bert`) and unigram (`t5`) are read");
+                let reason = format!(
+                    "its vocabulary is of the kind `{other}`; WordPiece (`bert`), unigram (`t5`) and ModernBERT's (`gpt2`) \
+                     are read"
+                );
                 Err(gguf.error(reason).into())
             }
         }
@@ -119,6 +126,52 @@ fn special<'a>(gguf: &Gguf, tokens: &[&'a str], names: [&str; 2]) -> Result<(usi
     Err(gguf.error(format!("`tokenizer.ggml.{}_token_id` is missing", names[0])))
 }
 
+/// A token that is found in texts as it is written, as `tokenizer.json` has it.
+fn added((id, content): &(usize, &str), is_special: bool) -> Value {
+    json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+           "special": is_special})
+}
+
+/// What stands around one text or two; `second` is the type of the second one's tokens.
+fn around(cls: &(usize, &str), sep: &(usize, &str), second: usize) -> Value {
+    let piece = |(_, content): &(usize, &str), kind: usize| json!({"SpecialToken": {"id": content, "type_id": kind}});
+    let text = |name: &str, kind: usize| json!({"Sequence": {"id": name, "type_id": kind}});
+    let known =
+        |(id, content): &(usize, &str)| (content.to_string(), json!({"id": content, "ids": [id], "tokens": [content]}));
+    let specials: Map<String, Value> = [cls, sep].into_iter().map(known).collect();
+    json!({"type": "TemplateProcessing", "single": [piece(cls, 0), text("A", 0), piece(sep, 0)],
+           "pair": [piece(cls, 0), text("A", 0), piece(sep, 0), text("B", second), piece(sep, second)],
+           "special_tokens": specials})
+}
+
+/// ModernBERT's vocabulary, byte-level BPE, as `tokenizer.json`.
+fn byte_level(gguf: &Gguf) -> Result<Vec<u8>, ModelError> {
+    let pre = gguf.need_text("tokenizer.ggml.pre")?;
+    if pre != "modern-bert" {
+        let reason = format!("its byte-level vocabulary is cut as `{pre}`; for encoders only `modern-bert` is known");
+        return Err(gguf.error(reason));
+    }
+    let tokens = gguf.need_texts("tokenizer.ggml.tokens")?;
+    let kinds = gguf.numbers("tokenizer.ggml.token_type")?.unwrap_or_default();
+    let (cls, sep) = (special(gguf, &tokens, ["cls", "bos"])?, special(gguf, &tokens, ["seperator", "eos"])?);
+    let whole = tokens.iter().copied().enumerate().filter(|(id, _)| kinds.get(*id) == Some(&USER_DEFINED));
+    let mut all: Vec<Value> = [&cls, &sep].map(|token| added(token, true)).to_vec();
+    all.extend(whole.map(|token| added(&token, false)));
+    let vocabulary: Map<String, Value> =
+        tokens.iter().enumerate().map(|(id, token)| (token.to_string(), json!(id))).collect();
+    let whole = json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": all,
+        "normalizer": {"type": "NFC"},
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true},
+        "post_processor": around(&cls, &sep, 0),
+        "decoder": null,
+        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                  "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false, "ignore_merges": false,
+                  "vocab": vocabulary, "merges": gguf.need_texts("tokenizer.ggml.merges")?},
+    });
+    Ok(whole.to_string().into_bytes())
+}
+
 /// A WordPiece vocabulary as `tokenizer.json`.
 fn word_piece(gguf: &Gguf) -> Result<Vec<u8>, EmbedError> {
     let tokens = gguf.need_texts("tokenizer.ggml.tokens")?;
@@ -139,24 +192,13 @@ fn word_piece(gguf: &Gguf) -> Result<Vec<u8>, EmbedError> {
         };
         vocabulary.insert(word, json!(id));
     }
-    let added = |(id, content): &(usize, &str)| {
-        json!({"id": id, "content": content, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
-               "special": true})
-    };
-    let piece = |(_, content): &(usize, &str), kind: usize| json!({"SpecialToken": {"id": content, "type_id": kind}});
-    let text = |name: &str, kind: usize| json!({"Sequence": {"id": name, "type_id": kind}});
-    let known =
-        |(id, content): &(usize, &str)| (content.to_string(), json!({"id": content, "ids": [id], "tokens": [content]}));
-    let specials: Map<String, Value> = [&cls, &sep].into_iter().map(known).collect();
     let whole = json!({
         "version": "1.0", "truncation": null, "padding": null,
-        "added_tokens": [added(&unknown), added(&cls), added(&sep)],
+        "added_tokens": [added(&unknown, true), added(&cls, true), added(&sep, true)],
         "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
                        "strip_accents": strip_accents, "lowercase": lowercase},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
-        "post_processor": {"type": "TemplateProcessing", "single": [piece(&cls, 0), text("A", 0), piece(&sep, 0)],
-                           "pair": [piece(&cls, 0), text("A", 0), piece(&sep, 0), text("B", 1), piece(&sep, 1)],
-                           "special_tokens": specials},
+        "post_processor": around(&cls, &sep, 1),
         "decoder": null,
         "model": {"type": "WordPiece", "unk_token": unknown.1, "continuing_subword_prefix": WITHIN,
                   "max_input_chars_per_word": 100, "vocab": vocabulary},

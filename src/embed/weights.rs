@@ -11,7 +11,8 @@ use super::EmbedError;
 use super::encoder::{Encoder, Layer, Mlp};
 use super::folder::{EncoderConfig, fault};
 use super::gguf::tensor_name;
-use crate::compute::encoder::{AttendShape, Dense, LayerNorm, Precision};
+use super::pooling::Pooling;
+use crate::compute::encoder::{AttendShape, Dense, Gate, LayerNorm, Precision, add_norm, gate_with};
 use crate::compute::widened;
 use crate::model::Gguf;
 
@@ -93,23 +94,36 @@ pub(super) fn load_gguf_with_head(
     Ok((weights.encoder(config)?, weights.head(config)?))
 }
 
-/// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa).
+/// A dense layer with tanh, then one score (the pooler and classifier of BERT, the classification head of RoBERTa); or
+/// with GELU and a norm (ModernBERT).
 pub(super) struct Head {
+    pooling: Pooling,
     /// `[hidden][hidden]`
     dense: Vec<f32>,
     dense_bias: Vec<f32>,
+    /// ModernBERT's.
+    norm: Option<LayerNorm>,
     /// `[hidden]`
     score: Vec<f32>,
     score_bias: f32,
 }
 
 impl Head {
-    /// The score of a text from its first token's vector.
-    pub fn score(&self, first: &[f32]) -> f32 {
-        let dot = |row: &[f32]| row.iter().zip(first).map(|(w, x)| w * x).sum::<f32>();
-        let rows = self.dense.chunks_exact(first.len()).zip(&self.dense_bias);
-        let hidden = rows.map(|(row, bias)| (dot(row) + bias).tanh());
-        hidden.zip(&self.score).map(|(x, w)| x * w).sum::<f32>() + self.score_bias
+    /// The score of a text from its tokens' vectors.
+    pub fn score(&self, tokens: &[f32]) -> f32 {
+        let width = self.score.len();
+        let text = self.pooling.pool(tokens, width);
+        let dot = |row: &[f32]| row.iter().zip(&text).map(|(w, x)| w * x).sum::<f32>();
+        let rows = self.dense.chunks_exact(width).zip(&self.dense_bias);
+        let mut hidden: Vec<f32> = rows.map(|(row, bias)| dot(row) + bias).collect();
+        match &self.norm {
+            Some(norm) => {
+                gate_with(Gate::Gelu, &mut hidden, &vec![1.0; width], width);
+                add_norm(&mut hidden, &vec![0.0; width], norm);
+            }
+            None => hidden.iter_mut().for_each(|x| *x = x.tanh()),
+        }
+        hidden.iter().zip(&self.score).map(|(x, w)| x * w).sum::<f32>() + self.score_bias
     }
 }
 
@@ -206,11 +220,9 @@ impl Weights<'_> {
 
     fn head(&self, config: &EncoderConfig) -> Result<Head, EmbedError> {
         let hidden = config.hidden_size;
-        if config.rotary.is_some() {
-            let reason = format!("a reranker of the family `{}` is not supported", config.model_type);
-            return Err(fault(self.path, &reason));
-        }
-        // The names of BERT, or of RoBERTa; llama.cpp has one for both.
+        let modern = config.rotary.as_ref().map(|rotary| rotary.head.clone()).transpose();
+        let modern = modern.map_err(|reason| fault(self.path, &reason))?;
+        // The names of BERT, of RoBERTa, or of ModernBERT; llama.cpp has one for all.
         let (bare, dense, score) = match self.tensors {
             Tensors::Gguf(_) => {
                 if self.tensors.shape("cls.weight").is_none() && self.tensors.shape("cls.output.weight").is_some() {
@@ -218,12 +230,13 @@ impl Weights<'_> {
                                   models, and scores would not be the model's own; use the folder of safetensors";
                     return Err(fault(self.path, reason));
                 }
-                (Weights { ..*self }, "cls".to_string(), "cls.output")
+                (Weights { biasless: modern.is_some(), ..*self }, "cls".to_string(), "cls.output")
             }
             Tensors::Safetensors(file, prefix) => {
-                let bare = Weights { tensors: Tensors::Safetensors(file, ""), ..*self };
+                let bare = Weights { tensors: Tensors::Safetensors(file, ""), biasless: modern.is_some(), ..*self };
                 match bare.tensors.shape("classifier.out_proj.weight").is_some() {
                     true => (bare, "classifier.dense".to_string(), "classifier.out_proj"),
+                    false if modern.is_some() => (bare, "head.dense".to_string(), "classifier"),
                     false => (bare, format!("{prefix}pooler.dense"), "classifier"),
                 }
             }
@@ -235,11 +248,14 @@ impl Weights<'_> {
             let reason = format!("`{score}.weight` gives {scores} scores; a reranker gives one");
             return Err(fault(self.path, &reason));
         }
+        let norm = if dense == "cls" { "cls.norm" } else { "head.norm" };
         Ok(Head {
             dense: bare.numbers(&format!("{dense}.weight"), &[hidden, hidden])?,
-            dense_bias: bare.numbers(&format!("{dense}.bias"), &[hidden])?,
+            dense_bias: bare.bias(&dense, hidden)?,
+            norm: modern.is_some().then(|| bare.norm(norm, config)).transpose()?,
+            pooling: modern.unwrap_or(Pooling::Cls),
             score: bare.numbers(&format!("{score}.weight"), &[1, hidden])?,
-            score_bias: bare.numbers(&format!("{score}.bias"), &[1])?[0],
+            score_bias: bare.bias(score, 1)?[0],
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 
 use super::answer::TokenTable;
+use super::block_pool::blocks_for;
 use super::constraint::Grammars;
 use super::engine::{self, EngineOptions};
 use super::handle::{Command, EngineHandle};
@@ -254,8 +255,8 @@ impl ChatModel {
         self.inner.engine.generate(request)
     }
 
-    /// Computes (or reads from `state_dir`) the whole blocks of a shared prefix and keeps them under `name`. What was
-    /// pinned under this name before is let go. A prefix shorter than a block is not kept.
+    /// Computes (or reads from `state_dir`) a shared prefix and keeps it under `name`. What was pinned under this name
+    /// before is let go.
     ///
     /// # Errors
     /// [`LlmError::Engine`] if the KV pool has no room for it.
@@ -265,8 +266,7 @@ impl ChatModel {
         prefix: impl Into<AdaptedTokens>,
         state_dir: &Path,
     ) -> Result<PinReport, LlmError> {
-        let mut prefix = prefix.into();
-        prefix.tokens.truncate(prefix.tokens.len() / BLOCK_TOKENS * BLOCK_TOKENS);
+        let prefix = prefix.into();
         let report = |restored| Ok(PinReport { tokens: prefix.tokens.len(), restored });
         if prefix.tokens.is_empty() {
             return report(false);
@@ -284,7 +284,7 @@ impl ChatModel {
         }
         let (pin_name, pin_prefix) = (name.to_string(), prefix.clone());
         self.inner.engine.ask(|reply| Command::Pin { name: pin_name, prefix: pin_prefix, reply }).await?;
-        let saved = self.save(name, prefix.tokens.len() / BLOCK_TOKENS, &slot, state_dir).await;
+        let saved = self.save(name, blocks_for(prefix.tokens.len()), &slot, state_dir).await;
         if let Err(reason) = &saved {
             let file = slot.path();
             tracing::warn!(file = %file.display(), reason, "a pinned prefix could not be saved; it is computed again at the next start");
@@ -351,7 +351,7 @@ impl ChatModel {
 
     /// True if the prefix was read from its file.
     async fn restore(&self, name: &str, prefix: &AdaptedTokens, slot: &PrefixSlot) -> bool {
-        let (reader, blocks) = (slot.clone(), prefix.tokens.len() / BLOCK_TOKENS);
+        let (reader, blocks) = (slot.clone(), blocks_for(prefix.tokens.len()));
         let read = tokio::task::spawn_blocking(move || reader.read(blocks)).await.map_err(|e| e.to_string());
         let restored = match read.flatten() {
             Ok(None) => return false,

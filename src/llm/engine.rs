@@ -9,10 +9,11 @@ use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use super::answer::{Answer, Farewell, TokenTable};
+use super::block_pool::blocks_for;
 use super::handle::{Command, EndMark, EngineHandle, Reply, RequestLimits, Shared};
 use super::pacer::Pacer;
 use super::prefix_store::SavedPrefix;
-use super::scheduler::{NeverFits, Scheduler, Sequence, SequenceId, Share, StepLimits};
+use super::scheduler::{BlockCopy, NeverFits, Scheduler, Sequence, SequenceId, Share, StepLimits};
 use super::{AdaptedTokens, CacheScope, EngineStats, LlmError};
 use crate::model::{BLOCK_TOKENS, BlockId, Decoder, ModelError, StepSequence, WantLogits};
 
@@ -209,7 +210,7 @@ impl<M: StepModel> Engine<M> {
     /// Pins may take three quarters of the pool, so that customers always have room.
     fn room_to_pin(&self, prefix: &AdaptedTokens) -> Result<(), LlmError> {
         let pool = &self.scheduler.pool;
-        let (blocks, pinned, total) = (prefix.tokens.len() / BLOCK_TOKENS, pool.pinned(), pool.total());
+        let (blocks, pinned, total) = (blocks_for(prefix.tokens.len()), pool.pinned(), pool.total());
         let own =
             self.scheduler.find_shared(prefix).map_or(0, |own| own.iter().filter(|b| pool.is_pinned(**b)).count());
         if (pinned + blocks - own) * 4 > total * 3 {
@@ -225,7 +226,7 @@ impl<M: StepModel> Engine<M> {
     /// Remembers a pinned prefix; one that had its name before is let go.
     fn keep(&mut self, name: String, blocks: Vec<BlockId>) {
         if let Some(old) = self.pinned.insert(name, blocks) {
-            old.iter().for_each(|block| self.scheduler.pool.unpin(*block));
+            self.scheduler.unpin(&old);
         }
     }
 
@@ -233,14 +234,14 @@ impl<M: StepModel> Engine<M> {
     fn keep_only(&mut self, names: &[String]) {
         let gone: Vec<String> = self.pinned.keys().filter(|name| !names.contains(name)).cloned().collect();
         for blocks in gone.iter().filter_map(|name| self.pinned.remove(name)).collect::<Vec<_>>() {
-            blocks.iter().for_each(|block| self.scheduler.pool.unpin(*block));
+            self.scheduler.unpin(&blocks);
         }
     }
 
     fn restore(&mut self, name: String, prefix: AdaptedTokens, saved: &SavedPrefix) -> Result<(), LlmError> {
         self.room_to_pin(&prefix)?;
         let pool = &mut self.scheduler.pool;
-        let wanted = prefix.tokens.len() / BLOCK_TOKENS;
+        let wanted = blocks_for(prefix.tokens.len());
         if wanted > pool.free() {
             return Err(LlmError::Engine(format!("{wanted} KV blocks are needed, {} are free", pool.free())));
         }
@@ -272,13 +273,20 @@ impl<M: StepModel> Engine<M> {
 
     fn step(&mut self) {
         self.scheduler.limits.chunk_tokens = self.pacer.chunk_tokens();
-        let plan = self.scheduler.plan();
+        let mut plan = self.scheduler.plan();
         self.stats.preemptions += plan.preempted.len() as u64;
         for id in plan.stuck {
             let pool = &self.scheduler.pool;
             let needed = self.scheduler.get(id).map_or(0, |s| s.tokens.len().div_ceil(BLOCK_TOKENS));
             let never = NeverFits { needed, available: pool.total() - pool.pinned(), pinned: pool.pinned() };
             self.fail(id, never_fits(never));
+        }
+        for copy in plan.copies {
+            if let Err(error) = self.copy(copy) {
+                tracing::error!(sequence = copy.id, %error, "a pinned prefix could not be copied");
+                self.fail(copy.id, engine_error(error));
+                plan.shares.retain(|share| share.id != copy.id);
+            }
         }
         if !plan.shares.is_empty() {
             self.compute(&plan.shares);
@@ -287,6 +295,11 @@ impl<M: StepModel> Engine<M> {
         for id in read {
             self.finish_pin(id);
         }
+    }
+
+    fn copy(&mut self, copy: BlockCopy) -> Result<(), ModelError> {
+        let bytes = self.model.export_block(copy.from)?;
+        self.model.import_block(copy.to, &bytes)
     }
 
     fn compute(&mut self, shares: &[Share]) {
@@ -414,13 +427,12 @@ impl<M: StepModel> Engine<M> {
 
     fn finish_pin(&mut self, id: SequenceId) {
         let Some(Pinning { name, prefix, reply }) = self.pinning.remove(&id) else { return };
-        let pinned = match self.scheduler.find_shared(&prefix) {
+        let pinned = match self.scheduler.pin_read(id, &prefix) {
             Some(blocks) => {
-                blocks.iter().for_each(|block| self.scheduler.pool.pin(*block));
                 self.keep(name, blocks);
                 Ok(())
             }
-            None => Err(LlmError::Engine("the pinned prefix was lost while it was computed".into())),
+            None => Err(LlmError::Engine("the prefix was lost while it was computed".into())),
         };
         self.scheduler.remove(id);
         self.publish();

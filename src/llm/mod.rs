@@ -9,7 +9,7 @@
 //! 1. `template.rs` renders messages to tokens, on the caller's thread; message contents never become control tokens.
 //! 2. `handle.rs` checks the request and the queue's length and passes it to the engine thread.
 //! 3. `scheduler.rs` (pure data) decides each step: all decodes, then prompt chunks; `block_pool.rs` (pure data) says who
-//!    uses which block and finds common prefixes; `pacer.rs` sizes chunks so that running streams do not stutter;
+//!    uses which block and finds common prefixes, `prefix_ends.rs` (pure data) what is copied of a pin's last block; `pacer.rs` sizes chunks so that running streams do not stutter;
 //!    `draft.rs` (pure data) guesses tokens that a sequence repeats, so that one step may give several.
 //! 4. `engine.rs` runs the step on the decoder, which only this thread owns.
 //! 5. `constraint.rs` says which tokens keep a promised form (a JSON schema, a tool's call); `answer.rs` draws a token with `sampler.rs` and turns it into text with `detokenize.rs`; `generation.rs` is the
@@ -45,6 +45,7 @@ mod engine;
 mod generation;
 mod handle;
 mod pacer;
+mod prefix_ends;
 mod prefix_store;
 mod reasoning;
 mod sampler;

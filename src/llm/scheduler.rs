@@ -10,6 +10,7 @@ use std::collections::{HashSet, VecDeque};
 
 use super::block_pool::{BlockKey, BlockName, BlockPool, block_keys, blocks_for};
 use super::draft::Drafter;
+use super::prefix_ends::PrefixEnds;
 use super::{AdaptedTokens, CacheScope};
 use crate::model::{Adapter, BLOCK_TOKENS, BlockId};
 
@@ -101,6 +102,17 @@ impl Sequence {
         &self.keys[..blocks.min(self.keys.len())]
     }
 
+    /// Name of the block that ends at the first `blocks` blocks, or what the first one's begins with.
+    fn parent_of(&self, blocks: usize) -> &BlockName {
+        blocks.checked_sub(1).and_then(|last| self.keys.get(last)).map_or(&self.root, |key| &key.name)
+    }
+
+    /// The tokens behind the computed ones that may be copied from a pinned prefix: at least one is left to compute.
+    fn copyable(&self) -> &[u32] {
+        let end = self.scope.shared_tokens.min(self.tokens.len() - usize::from(self.max_answer > 0));
+        self.tokens.get(self.computed..end).unwrap_or_default()
+    }
+
     /// Blocks at its longest. (The last token of an answer is never computed.)
     fn most_blocks(&self) -> usize {
         blocks_for(self.prompt_tokens + self.max_answer.saturating_sub(1))
@@ -126,9 +138,18 @@ impl Share {
     }
 }
 
+/// A pinned prefix's last block, to be copied into a sequence's own before the step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BlockCopy {
+    pub id: SequenceId,
+    pub from: BlockId,
+    pub to: BlockId,
+}
+
 /// What one step computes.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Plan {
+    pub copies: Vec<BlockCopy>,
     /// Decodes first, then prompt chunks.
     pub shares: Vec<Share>,
     pub preempted: Vec<SequenceId>,
@@ -149,6 +170,7 @@ pub(crate) struct NeverFits {
 pub(crate) struct Scheduler {
     pub pool: BlockPool,
     pub limits: StepLimits,
+    ends: PrefixEnds,
     waiting: VecDeque<Sequence>,
     /// Oldest first.
     running: Vec<Sequence>,
@@ -156,7 +178,8 @@ pub(crate) struct Scheduler {
 
 impl Scheduler {
     pub fn new(blocks: usize, limits: StepLimits) -> Self {
-        Self { pool: BlockPool::new(blocks), limits, waiting: VecDeque::new(), running: Vec::new() }
+        let (pool, ends) = (BlockPool::new(blocks), PrefixEnds::default());
+        Self { pool, limits, ends, waiting: VecDeque::new(), running: Vec::new() }
     }
 
     pub fn waiting(&self) -> usize {
@@ -299,12 +322,18 @@ impl Scheduler {
             }
             let Some(mut sequence) = self.waiting.pop_front() else { return };
             cached.iter().for_each(|b| self.pool.hold(*b));
-            sequence.computed = cached.len() * BLOCK_TOKENS;
+            let whole = cached.len();
+            sequence.computed = whole * BLOCK_TOKENS;
+            sequence.blocks = cached;
+            sequence.blocks.extend((0..fresh).filter_map(|_| self.pool.allocate()));
+            let end = self.ends.longest(sequence.parent_of(whole), sequence.copyable());
+            if let Some((from, count)) = end {
+                plan.copies.push(BlockCopy { id: sequence.id, from, to: sequence.blocks[whole] });
+                sequence.computed += count;
+            }
             if !sequence.preempted {
                 sequence.cached = sequence.computed;
             }
-            sequence.blocks = cached;
-            sequence.blocks.extend((0..fresh).filter_map(|_| self.pool.allocate()));
             let at = self.running.partition_point(|s| s.id < sequence.id);
             self.running.insert(at, sequence);
         }
@@ -413,31 +442,75 @@ impl Scheduler {
         sequence.tokens.len() - sequence.prompt_tokens
     }
 
-    /// The blocks of `prefix` (whole blocks, shared by all), if all of them are computed.
+    /// The blocks of `prefix` (shared by all), if all of them are computed; a part-filled last one is found only if it is
+    /// pinned.
     pub fn find_shared(&self, prefix: &AdaptedTokens) -> Option<Vec<BlockId>> {
-        let keys = shared_keys(prefix);
-        let blocks = self.pool.find_prefix(&keys);
-        (blocks.len() == keys.len()).then_some(blocks)
+        let SharedParts { keys, parent, end } = SharedParts::of(prefix);
+        let mut blocks = self.pool.find_prefix(&keys);
+        if blocks.len() < keys.len() {
+            return None;
+        }
+        if !end.is_empty() {
+            blocks.push(self.ends.find(&parent, end)?);
+        }
+        Some(blocks)
     }
 
     /// Names and pins blocks that now hold a shared prefix, and gives the pinned ones: where another block has a name
     /// already, that one is pinned. The given blocks lose the holder they had.
     pub fn pin_shared(&mut self, prefix: &AdaptedTokens, blocks: &[BlockId]) -> Vec<BlockId> {
-        let keys = shared_keys(prefix);
-        let pinned = blocks.iter().zip(&keys).map(|(block, key)| {
-            self.pool.name(*block, key);
-            let named = self.pool.find(key).unwrap_or(*block);
+        let SharedParts { keys, parent, end } = SharedParts::of(prefix);
+        let mut pinned: Vec<BlockId> = Vec::with_capacity(blocks.len());
+        for (number, block) in blocks.iter().enumerate() {
+            let named = match keys.get(number) {
+                Some(key) => {
+                    self.pool.name(*block, key);
+                    self.pool.find(key)
+                }
+                None => self.ends.find(&parent, end).or_else(|| {
+                    self.ends.add(parent, end, *block);
+                    None
+                }),
+            };
+            let named = named.unwrap_or(*block);
             self.pool.pin(named);
             self.pool.release(*block);
-            named
-        });
-        pinned.collect()
+            pinned.push(named);
+        }
+        pinned
+    }
+
+    /// Pins what a sequence has read, its whole prompt, which is `prefix`. `None`: there is no such sequence.
+    pub fn pin_read(&mut self, id: SequenceId, prefix: &AdaptedTokens) -> Option<Vec<BlockId>> {
+        let blocks = self.running.iter().find(|s| s.id == id)?.blocks.clone();
+        blocks.iter().for_each(|block| self.pool.hold(*block));
+        Some(self.pin_shared(prefix, &blocks))
+    }
+
+    /// Lets a pinned prefix go.
+    pub fn unpin(&mut self, blocks: &[BlockId]) {
+        blocks.iter().for_each(|block| self.pool.unpin(*block));
+        self.ends.retain(|block| self.pool.is_pinned(block));
     }
 }
 
-fn shared_keys(prefix: &AdaptedTokens) -> Vec<BlockKey> {
-    let scope = CacheScope { shared_tokens: prefix.tokens.len(), salt: String::new() };
-    block_keys(&prefix.tokens, prefix.root(), &scope, &[])
+/// A shared prefix as the pool knows it.
+struct SharedParts<'a> {
+    /// Names of its whole blocks.
+    keys: Vec<BlockKey>,
+    /// Name of the last of them, or the root.
+    parent: BlockName,
+    /// What stands behind them.
+    end: &'a [u32],
+}
+
+impl<'a> SharedParts<'a> {
+    fn of(prefix: &'a AdaptedTokens) -> Self {
+        let scope = CacheScope { shared_tokens: prefix.tokens.len(), salt: String::new() };
+        let keys = block_keys(&prefix.tokens, prefix.root(), &scope, &[]);
+        let parent = keys.last().map_or(prefix.root(), |key| key.name);
+        Self { end: &prefix.tokens[keys.len() * BLOCK_TOKENS..], parent, keys }
+    }
 }
 
 #[cfg(test)]

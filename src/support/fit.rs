@@ -113,7 +113,7 @@ struct Trust {
     not_found: f32,
     /// Share of a fit that vectors decide, where there are any; words decide the rest.
     weight: f32,
-    /// Likeness of an entry from those of its question and of the nearest of question and answer.
+    /// Likeness of an entry from those of its question and of its text.
     of_entry: fn(f32, f32) -> f32,
 }
 
@@ -123,7 +123,7 @@ const AS_WRITTEN: Trust = Trust {
     range: 0.42,
     not_found: 0.1,
     weight: 0.55,
-    of_entry: |question, nearest| question.max(0.95 * nearest),
+    of_entry: |question, text| question.max(0.95 * text),
 };
 /// Of rough English: words left out and mistaken blur what is alike and what is not.
 const BY_GLOSSARY: Trust = Trust {
@@ -131,7 +131,7 @@ const BY_GLOSSARY: Trust = Trust {
     range: 0.5,
     not_found: 0.0,
     weight: 0.5,
-    of_entry: |question, nearest| (question + 0.6 * nearest) / 1.6,
+    of_entry: |question, text| 0.3 * question + 0.7 * text,
 };
 
 impl Trust {
@@ -173,8 +173,8 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .map(|(_, q)| {
             let passage = found(&q.chunk.id);
             let cosine = passage.and_then(|p| p.question_cosine.or(p.cosine));
-            let nearest = trust.likeness(passage.and_then(|p| p.cosine));
-            let value = (trust.of_entry)(trust.likeness(cosine), nearest);
+            let text = trust.likeness(passage.and_then(|p| p.text_cosine));
+            let value = (trust.of_entry)(trust.likeness(cosine), text);
             let like = by_vector.then_some(Like { value, weight: trust.weight });
             question_fit(query, q, cosine, like, lexicon)
         })

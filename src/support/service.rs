@@ -1,5 +1,6 @@
-//! The support logic as a service: what was learnt, the pinned cores, and the start of a turn.
+//! The support logic as a service: what was learnt, the pinned openings, and the start of a turn.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use super::adapters::Adapters;
 use super::filter::{Filters, Saved};
 use super::learned::Learned;
+use super::prompt;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
 use super::{Found, SupportError, TurnRequest};
@@ -16,7 +18,7 @@ use crate::config::{Settings, SupportSettings};
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
 use crate::kb::{Knowledge, Snapshot};
-use crate::llm::{AdaptedTokens, ChatMessage, ChatModel};
+use crate::llm::{AdaptedTokens, ChatModel};
 
 /// The support logic over one chat model and one knowledge pack. Cheap to clone.
 #[derive(Clone)]
@@ -35,6 +37,8 @@ struct Inner {
     learned: RwLock<Arc<Learned>>,
     /// Where learnt filters are saved.
     saved: Saved,
+    /// What is pinned of each operator's version: what a conversation's first prompt begins with.
+    openings: RwLock<HashMap<String, Arc<Vec<u32>>>>,
     /// Held while a changed pack's filters and cores are prepared.
     learning: tokio::sync::Mutex<()>,
     /// Where prefixes are saved; known from the first warm-up on.
@@ -77,6 +81,7 @@ impl Support {
                 adapters: Arc::new(Adapters::new(settings)),
                 learned: RwLock::new(learned),
                 saved,
+                openings: RwLock::default(),
                 learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
@@ -105,6 +110,7 @@ impl Support {
                 adapters: inner.adapters.clone(),
                 learned: RwLock::new(Arc::new(learned)),
                 saved: inner.saved.clone(),
+                openings: RwLock::default(),
                 learning: tokio::sync::Mutex::default(),
                 state_dir: Mutex::new(None),
             }),
@@ -207,7 +213,11 @@ impl Support {
             planned.await.map_err(|e| SupportError::Knowledge(format!("the turn broke off: {e}")))??;
         match plan {
             Plan::Say(draft) => Ok(TurnStream::said(draft.text, draft.outcome)),
-            Plan::Write(writing) => stream::write(*writing, adapter, &self.inner.chat, self.inner.embedder.clone()),
+            Plan::Write(writing) => {
+                let name = pin_name(&writing.outcome.operator, &writing.outcome.operator_version);
+                let opening = self.inner.openings.read().get(&name).cloned().unwrap_or_default();
+                stream::write(*writing, adapter, &opening, &self.inner.chat, self.inner.embedder.clone())
+            }
         }
     }
 }
@@ -270,14 +280,15 @@ impl Inner {
     ) -> Result<Vec<(String, usize, Duration)>, SupportError> {
         let limit = (self.chat.context_tokens() as f32 * self.core_share) as usize;
         let mut report = Vec::new();
+        let mut openings = HashMap::new();
         self.adapters.keep_only_of(snapshot.pack());
         for (operator, version) in versions_in_use(snapshot.pack()) {
             let started = Instant::now();
-            let prefix = core_prefix(&self.chat, version)?;
-            if prefix.len() > limit {
-                return Err(SupportError::CoreTooLong { path: version.path.clone(), tokens: prefix.len(), limit });
+            let Opening { tokens, core } = opening_of(&self.chat, version)?;
+            if core > limit {
+                return Err(SupportError::CoreTooLong { path: version.path.clone(), tokens: core, limit });
             }
-            let name = format!("{}/{}", operator.name, version.version);
+            let name = pin_name(&operator.name, &version.version);
             let adapter = {
                 let (adapters, chat) = (self.adapters.clone(), self.chat.clone());
                 let (snapshot, operator) = (snapshot.clone(), operator.clone());
@@ -285,9 +296,12 @@ impl Inner {
             };
             let adapter =
                 adapter.await.map_err(|e| SupportError::Knowledge(format!("reading an adapter broke off: {e}")))??;
-            let pinned = self.chat.pin(&name, AdaptedTokens { tokens: prefix, adapter }, state_dir).await?;
-            report.push((name, pinned.tokens, started.elapsed()));
+            let prefix = AdaptedTokens { tokens: tokens.clone(), adapter };
+            let pinned = self.chat.pin(&name, prefix, state_dir).await?;
+            report.push((name.clone(), pinned.tokens, started.elapsed()));
+            openings.insert(name, Arc::new(tokens));
         }
+        *self.openings.write() = openings;
         let names: Vec<String> = report.iter().map(|(name, ..)| name.clone()).collect();
         self.chat.keep_only(&names, state_dir).await?;
         Ok(report)
@@ -304,13 +318,27 @@ fn versions_in_use(pack: &Pack) -> impl Iterator<Item = (&Operator, &Instruction
     })
 }
 
-/// The tokens of a system message that is the core alone: what every prompt of the operator begins with.
-pub(super) fn core_prefix(chat: &ChatModel, version: &Instruction) -> Result<Vec<u32>, SupportError> {
-    let messages = [
-        ChatMessage { role: "system".into(), content: version.core.clone() },
-        ChatMessage { role: "user".into(), content: "?".into() },
-    ];
-    let prompt = chat.prompt(&messages)?;
-    let end = prompt.message_ends.first().copied().unwrap_or(0).min(prompt.tokens.len());
-    Ok(prompt.tokens[..end].to_vec())
+/// The name under which a version's opening is pinned.
+fn pin_name(operator: &str, version: &str) -> String {
+    format!("{operator}/{version}")
+}
+
+/// What every first prompt of an operator begins with.
+struct Opening {
+    tokens: Vec<u32>,
+    /// How many of them are the system message, which is the core.
+    core: usize,
+}
+
+fn opening_of(chat: &ChatModel, version: &Instruction) -> Result<Opening, SupportError> {
+    let [one, other] = prompt::openings(version);
+    let (one, other) = (chat.prompt(&one)?, chat.prompt(&other)?);
+    let core = one.message_ends.first().copied().unwrap_or(0).min(one.tokens.len());
+    let common = common_start(&one.tokens, &other.tokens).max(core);
+    Ok(Opening { tokens: one.tokens[..common].to_vec(), core })
+}
+
+/// How many tokens two texts begin with alike.
+pub(super) fn common_start(one: &[u32], other: &[u32]) -> usize {
+    one.iter().zip(other).take_while(|(one, other)| one == other).count()
 }

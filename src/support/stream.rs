@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use super::check::Sources;
 use super::expand::Expander;
 use super::filter::readable;
+use super::service::common_start;
 use super::turn::Writing;
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
 use crate::embed::{Embedder, Role};
@@ -76,22 +77,23 @@ impl Drop for TurnStream {
     }
 }
 
-/// Starts the generation of a grounded answer, through the operator's adapter where it has one.
+/// Starts the generation of a grounded answer, through the operator's adapter where it has one. `opening`: what all
+/// conversations with the operator begin with; none of it is anybody's own.
 ///
 /// # Errors
 /// A full queue, or a prompt that is too long for the context.
 pub(super) fn write(
     writing: Writing,
     adapter: Option<Adapter>,
+    opening: &[u32],
     chat: &ChatModel,
     embedder: Embedder,
 ) -> Result<TurnStream, SupportError> {
     let prompt = chat.prompt(&writing.grounding.messages)?;
+    let core = prompt.message_ends.first().copied().unwrap_or(0);
+    let shared_tokens = common_start(opening, &prompt.tokens).max(core);
     let request = GenerateRequest {
-        cache: CacheScope {
-            shared_tokens: prompt.message_ends.first().copied().unwrap_or(0),
-            salt: writing.conversation_id.clone(),
-        },
+        cache: CacheScope { shared_tokens, salt: writing.conversation_id.clone() },
         prompt: prompt.tokens,
         sampling: writing.sampling.clone(),
         stop: writing.stop.clone(),

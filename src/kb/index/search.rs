@@ -51,6 +51,7 @@ impl Index {
             passages.push(Passage {
                 score,
                 cosine: best(&cosines),
+                text_cosine: cosines.first().copied(),
                 question_cosine: best(cosines.get(1..).unwrap_or_default()),
                 bm25: bm25.get(&at).copied(),
                 by_glossary: by_glossary(&lang) || by_glossary(&chunk.lang),

@@ -19,7 +19,7 @@ use crate::kb::chunk::embedded_text;
 use crate::kb::{Chunk, IndexProgress, IndexStep, KbError};
 
 /// Changes when what is written changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Texts embedded between two reports of progress.
 const PROGRESS_TEXTS: usize = 128;
 /// Most questions of one entry that get a vector.
@@ -240,7 +240,13 @@ struct TextToEmbed {
 fn texts_to_embed(chunks: &[Arc<Chunk>], embedder: &Embedder) -> Vec<TextToEmbed> {
     let mut out = Vec::new();
     for (at, chunk) in chunks.iter().enumerate() {
-        let own = embedded_text(chunk);
+        let mut own = embedded_text(chunk);
+        // Rough English of an answer alone says too little of what it answers.
+        if embedder.reads_by_glossary(&chunk.lang)
+            && let Some(question) = chunk.questions.first()
+        {
+            own = format!("{question}\n{own}");
+        }
         let texts = std::iter::once(&own).chain(chunk.questions.iter().take(MAX_QUESTIONS));
         for (slot, text) in texts.enumerate() {
             let Some(text) = embedder.readable(&chunk.lang, text).map(Cow::into_owned) else { continue };

@@ -175,8 +175,9 @@ async fn a_second_conversation_finds_the_operators_core_cached_also_after_a_rest
         let (core_tokens, first) = ask("How do I install the widget?", "one");
         if start == 0 {
             // Without a pin: the first conversation computes the core, the second finds it.
-            let (_, _, usage) = model.generate(first.clone()).unwrap().finish().await.unwrap();
+            let (text, _, usage) = model.generate(first.clone()).unwrap().finish().await.unwrap();
             assert_eq!(usage.cached_tokens, 0);
+            answers.push(text);
             let (_, second) = ask("Where are my invoices?", "two");
             let (_, _, usage) = model.generate(second).unwrap().finish().await.unwrap();
             println!("core {core_tokens} tokens, cached {}", usage.cached_tokens);
@@ -185,23 +186,25 @@ async fn a_second_conversation_finds_the_operators_core_cached_also_after_a_rest
         let begun = Instant::now();
         let report = model.pin("igor", first.prompt[..core_tokens].to_vec(), state.path()).await.unwrap();
         println!("start {start}: {report:?} in {:?}", begun.elapsed());
-        assert_eq!((report.tokens, report.restored), (core_tokens / 32 * 32, start == 1));
-        let (text, _, usage) = model.generate(first).unwrap().finish().await.unwrap();
-        assert!(usage.cached_tokens * 100 >= core_tokens * 95, "{} of {core_tokens}", usage.cached_tokens);
+        assert_eq!((report.tokens, report.restored), (core_tokens, start == 1));
+        // Its last block is filled in part: what it holds is copied, and the answer is as without a pin.
+        let (_, anothers) = ask("How do I install the widget?", "four");
+        let (text, _, usage) = model.generate(anothers).unwrap().finish().await.unwrap();
+        assert!(!core_tokens.is_multiple_of(32) && usage.cached_tokens == core_tokens, "{usage:?} of {core_tokens}");
         answers.push(text);
 
         // What is kept already costs nothing, and what nobody names any more is let go, in memory and on disk.
         let saved = || std::fs::read_dir(state.path().join("prefixes")).unwrap().count();
         let again = model.pin("igor", ask("?", "three").1.prompt[..core_tokens].to_vec(), state.path()).await.unwrap();
-        assert!(again.restored && model.stats().kv_blocks_pinned == core_tokens / 32);
+        assert!(again.restored && model.stats().kv_blocks_pinned == core_tokens.div_ceil(32));
         model.keep_only(&["igor".into()], state.path()).await.unwrap();
-        assert_eq!((model.stats().kv_blocks_pinned, saved()), (core_tokens / 32, 1));
+        assert_eq!((model.stats().kv_blocks_pinned, saved()), (core_tokens.div_ceil(32), 1));
         if start == 1 {
             model.keep_only(&["olga".into()], state.path()).await.unwrap();
             assert_eq!((model.stats().kv_blocks_pinned, saved()), (0, 0));
         }
     }
-    assert_eq!(answers[0], answers[1]);
+    assert!(answers[1..].iter().all(|answer| *answer == answers[0]), "{answers:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

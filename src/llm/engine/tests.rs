@@ -304,9 +304,9 @@ async fn logprobs_come_with_the_text_that_they_belong_to() {
 #[tokio::test]
 async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
     let first = rig(32);
-    let core = prompt(160, 1);
+    let core = prompt(170, 1);
     first.handle.ask(|reply| Command::Pin { name: "igor".into(), prefix: core.clone().into(), reply }).await.unwrap();
-    assert_eq!(first.handle.stats().kv_blocks_pinned, 5);
+    assert_eq!(first.handle.stats().kv_blocks_pinned, 6);
     let with_core = |seed: u32| {
         let mut tokens = core.clone();
         tokens.extend(prompt(30, seed));
@@ -317,9 +317,9 @@ async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
         finish(first.handle.generate(request(&prompt(600, seed), 5))).await;
     }
     let (answer, _, usage) = finish(first.handle.generate(with_core(3))).await;
-    assert_eq!(usage.cached_tokens, 160);
+    assert_eq!(usage.cached_tokens, 170);
     let mut saved = Vec::new();
-    for block in 0..5 {
+    for block in 0..6 {
         let export = |reply| Command::Export { name: "igor".into(), block, reply };
         saved.push(first.handle.ask(export).await.unwrap());
     }
@@ -328,15 +328,15 @@ async fn a_pinned_prefix_outlives_any_traffic_and_comes_back_from_its_bytes() {
     let settings = crate::config::EngineSettings::default();
     let slot =
         super::super::prefix_store::PrefixSlot::new(folder.path(), "hash", &settings, "igor", &core.clone().into());
-    let mut writer = slot.create(5, 128).unwrap();
+    let mut writer = slot.create(6, 128).unwrap();
     saved.iter().for_each(|block| writer.push(block).unwrap());
     writer.commit().unwrap();
     let second = rig(32);
-    let saved = slot.read(5).unwrap().unwrap();
+    let saved = slot.read(6).unwrap().unwrap();
     let restore = |reply| Command::Restore { name: "igor".into(), prefix: core.clone().into(), saved, reply };
     second.handle.ask(restore).await.unwrap();
     let (again, _, usage) = finish(second.handle.generate(with_core(3))).await;
-    assert_eq!((again, usage.cached_tokens), (answer, 160));
+    assert_eq!((again, usage.cached_tokens), (answer, 170));
     assert!(second.steps.lock().unwrap().iter().all(|shares| shares[0] <= 30), "nothing of the core was computed");
 }
 

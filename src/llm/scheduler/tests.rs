@@ -20,7 +20,7 @@ fn submit(scheduler: &mut Scheduler, id: SequenceId, tokens: usize, max_answer: 
 
 /// Pins a prefix as if it had been read from a file.
 fn restore(scheduler: &mut Scheduler, prefix: &[u32]) -> Vec<BlockId> {
-    let blocks: Vec<_> = (0..prefix.len() / BLOCK_TOKENS).map(|_| scheduler.pool.allocate().unwrap()).collect();
+    let blocks: Vec<_> = (0..blocks_for(prefix.len())).map(|_| scheduler.pool.allocate().unwrap()).collect();
     scheduler.pin_shared(&prefix.to_vec().into(), &blocks)
 }
 
@@ -200,7 +200,53 @@ fn restoring_a_prefix_that_is_partly_cached_pins_each_of_its_blocks_once() {
     assert_eq!(scheduler.find_shared(&core.clone().into()), Some(pinned.clone()));
     scheduler.remove(1);
     assert_eq!((scheduler.pool.pinned(), scheduler.pool.used()), (3, 3));
-    pinned.iter().for_each(|b| scheduler.pool.unpin(*b));
+    scheduler.unpin(&pinned);
+    scheduler.pool.check();
+    assert_eq!(scheduler.pool.free(), 8);
+}
+
+#[test]
+fn the_end_of_a_pinned_prefix_is_copied_and_only_what_follows_is_read() {
+    let mut scheduler = Scheduler::new(32, LIMITS);
+    let core = prompt(74, 1);
+    let pinned = restore(&mut scheduler, &core);
+    assert_eq!((scheduler.find_shared(&core.clone().into()), scheduler.pool.pinned()), (Some(pinned.clone()), 3));
+    let mut next = 0;
+    let mut read = |scheduler: &mut Scheduler, tokens: Vec<u32>, shared_tokens: usize| {
+        next += 1;
+        let (sequence, scope) = (next, CacheScope { shared_tokens, salt: next.to_string() });
+        scheduler.submit(Sequence::new(sequence, tokens, 5, scope)).unwrap();
+        let plan = step(scheduler);
+        let copied = plan.copies.iter().map(|copy| copy.from).collect::<Vec<_>>();
+        assert!(plan.copies.iter().all(|copy| copy.to == scheduler.get(sequence).unwrap().blocks[2]));
+        assert_eq!(scheduler.remove(sequence).unwrap().cached, plan.shares[0].start);
+        (copied, plan.shares[0].count)
+    };
+    let question = [core.clone(), prompt(20, 2)].concat();
+    assert_eq!(read(&mut scheduler, question.clone(), 74), (vec![pinned[2]], 20));
+    assert_eq!(read(&mut scheduler, core.clone(), 74), (vec![pinned[2]], 1), "the last token's logits are wanted");
+    let parting = [&core[..68], &prompt(20, 2)].concat();
+    assert_eq!(read(&mut scheduler, parting, 74), (vec![pinned[2]], 20), "as far as they are alike");
+    assert_eq!(read(&mut scheduler, question.clone(), 64), (vec![], 30), "nobody said that more is everybody's");
+    let other = [&prompt(64, 3), &core[64..], &prompt(20, 2)].concat();
+    assert_eq!(read(&mut scheduler, other, 74), (vec![], 94), "the same end of another prefix");
+    scheduler.unpin(&pinned);
+    assert_eq!(read(&mut scheduler, question, 74), (vec![], 30), "what is let go may be another's by now");
+    assert_eq!((scheduler.find_shared(&core.into()), scheduler.pool.free()), (None, 32));
+}
+
+#[test]
+fn prefixes_with_a_common_end_keep_it_once_and_lose_it_with_the_last_of_them() {
+    let mut scheduler = Scheduler::new(8, LIMITS);
+    let core = prompt(40, 1);
+    let first = restore(&mut scheduler, &core);
+    assert_eq!(restore(&mut scheduler, &core), first);
+    scheduler.pool.check();
+    assert_eq!((scheduler.pool.pinned(), scheduler.pool.used()), (2, 2));
+    for found in [Some(first.clone()), None] {
+        scheduler.unpin(&first);
+        assert_eq!(scheduler.find_shared(&core.clone().into()), found);
+    }
     scheduler.pool.check();
     assert_eq!(scheduler.pool.free(), 8);
 }
@@ -211,14 +257,16 @@ type Memory = Vec<Vec<Option<(u32, String)>>>;
 /// Writes a share as a decoder would and checks that what precedes it in the cache is its own text.
 fn write(memory: &mut Memory, scheduler: &Scheduler, share: Share) {
     let sequence = scheduler.get(share.id).unwrap();
+    let scope = &sequence.scope;
     let salt = |at: usize| {
-        let shared = (at / BLOCK_TOKENS + 1) * BLOCK_TOKENS <= sequence.scope.shared_tokens;
-        if shared { String::new() } else { sequence.scope.salt.clone() }
+        let shared = (at / BLOCK_TOKENS + 1) * BLOCK_TOKENS <= scope.shared_tokens;
+        if shared { String::new() } else { scope.salt.clone() }
     };
     for at in 0..share.start {
         let seen = memory[sequence.blocks[at / BLOCK_TOKENS] as usize][at % BLOCK_TOKENS].as_ref().unwrap();
         assert_eq!(seen.0, sequence.tokens[at], "sequence {} reads another's token at {at}", share.id);
-        assert_eq!(seen.1, salt(at), "sequence {} reads across salts at {at}", share.id);
+        let pinned_end = at < scope.shared_tokens && seen.1.is_empty();
+        assert!(seen.1 == salt(at) || pinned_end, "sequence {} reads across salts at {at}", share.id);
     }
     for (at, token) in (share.start..).zip(sequence.share_tokens(share)) {
         let block = sequence.blocks[at / BLOCK_TOKENS];
@@ -295,7 +343,7 @@ fn nothing_is_drafted_while_a_prompt_is_read_nor_beyond_the_answers_length() {
 
 #[test]
 fn random_operations_leak_no_block_and_never_mix_up_contents() {
-    let (mut preemptions, mut drafted) = (0, 0);
+    let (mut preemptions, mut drafted, mut copied) = (0, 0, 0);
     for seed in 0..20 {
         let mut rng = StdRng::seed_from_u64(seed);
         let blocks = 40;
@@ -321,17 +369,27 @@ fn random_operations_leak_no_block_and_never_mix_up_contents() {
                     assert!(scheduler.remove(id).is_some());
                 }
                 4 if pins.len() < 2 => {
-                    if let Some(found) = scheduler.find_shared(&core[..96].to_vec().into()) {
-                        found.iter().for_each(|b| scheduler.pool.pin(*b));
-                        pins.push(found);
+                    let fresh: Vec<_> = (0..4).filter_map(|_| scheduler.pool.allocate()).collect();
+                    if fresh.len() == 4 {
+                        for (at, token) in core.iter().enumerate() {
+                            let block = fresh[at / BLOCK_TOKENS] as usize;
+                            memory[block][at % BLOCK_TOKENS] = Some((*token, String::new()));
+                        }
+                        pins.push(scheduler.pin_shared(&core.clone().into(), &fresh));
+                    } else {
+                        scheduler.pool.release_all(&fresh);
                     }
                 }
-                5 if !pins.is_empty() => pins.pop().unwrap().iter().for_each(|b| scheduler.pool.unpin(*b)),
+                5 if !pins.is_empty() => scheduler.unpin(&pins.pop().unwrap()),
                 _ => {}
             }
             for _ in 0..rng.random_range(1..5) {
                 let plan = scheduler.plan();
                 preemptions += plan.preempted.len();
+                copied += plan.copies.len();
+                for copy in &plan.copies {
+                    memory[copy.to as usize] = memory[copy.from as usize].clone();
+                }
                 for share in &plan.shares {
                     write(&mut memory, &scheduler, *share);
                 }
@@ -350,9 +408,10 @@ fn random_operations_leak_no_block_and_never_mix_up_contents() {
         }
         alive.iter().for_each(|id| drop(scheduler.remove(*id).unwrap()));
         assert_eq!(scheduler.pool.used(), scheduler.pool.pinned());
-        pins.iter().flatten().for_each(|b| scheduler.pool.unpin(*b));
+        pins.iter().for_each(|pin| scheduler.unpin(pin));
         assert_eq!((scheduler.pool.used(), scheduler.pool.free()), (0, blocks));
     }
     assert!(drafted > 1000, "hardly anything was drafted: {drafted}");
+    assert!(copied > 100, "the end of a pin was hardly ever copied: {copied}");
     assert!(preemptions > 20, "blocks hardly ever ran short: {preemptions}");
 }
