@@ -139,8 +139,7 @@ fn turns(
     let file = models.join("smollm2-135m-instruct-q4_1/SmolLM2-135M-Instruct.Q4_1.gguf");
     let chat = ChatModel::load("smollm2-135m-instruct-q4_1", &file, &settings.engine, None)?;
     let started = Instant::now();
-    let share = settings.knowledge.core_share;
-    let support = Support::new(&settings.support, share, chat, &[], embedder.clone(), knowledge, &options.state)?;
+    let support = Support::new(settings, chat, &[], embedder.clone(), knowledge, &options.state)?;
     println!("learning the pack: {:.1} s; resident MiB {}", started.elapsed().as_secs_f64(), resident_mib());
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let steps: Mutex<BTreeMap<String, Vec<f64>>> = Mutex::default();
