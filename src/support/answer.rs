@@ -41,7 +41,7 @@ const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
 /// Share of the question's own words that a page must say where it fits less than [`QUOTE`], and less than [`NEAR`].
 const NEAR_COVERED: f32 = 0.25;
-const FAR_COVERED: f32 = 0.45;
+const FAR_COVERED: f32 = 0.25;
 /// By so much a sample answer must be nearer than an entry or a page.
 const SAMPLE: f32 = 0.1;
 /// Fit from which an image is shown to whoever asks for one.

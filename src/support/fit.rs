@@ -130,11 +130,11 @@ const AS_WRITTEN: Trust = Trust {
 };
 /// Of rough English: words left out and mistaken blur what is alike and what is not.
 const BY_GLOSSARY: Trust = Trust {
-    floor: 0.25,
+    floor: 0.2,
     range: 0.5,
     not_found: 0.0,
     weight: 0.5,
-    of_entry: |question, text| 0.3 * question + 0.7 * text,
+    of_entry: |question, text| 0.4 * question + 0.6 * text,
 };
 
 impl Trust {
