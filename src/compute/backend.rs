@@ -58,11 +58,6 @@ impl Attend {
         Self { scale: 1.0 / (head_dim as f32).sqrt(), window: None, softcap: None }
     }
 
-    /// True where some positions up to the query's own are hidden, or scores are capped.
-    pub fn is_masked(&self) -> bool {
-        self.window.is_some() || self.softcap.is_some()
-    }
-
     /// The first position that a query at `position` sees.
     pub fn first_seen(&self, position: usize) -> usize {
         self.window.map_or(0, |window| (position + 1).saturating_sub(window))

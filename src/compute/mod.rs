@@ -40,6 +40,7 @@ mod paged;
 mod panels;
 mod parallel;
 mod rope;
+mod softcap;
 mod weights;
 
 pub use backend::{

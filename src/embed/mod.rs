@@ -17,6 +17,7 @@
 //! bits on others with AVX2: several times faster, and the cosine with the `f32` vectors stays above 0.9999. Elsewhere
 //! everything is `f32`.
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -37,6 +38,7 @@ pub use rerank::Reranker;
 
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;
+use crate::text::glossary;
 use causal::Causal;
 use encoder::{Encoder, Input};
 use folder::{EncoderConfig, FolderConfig, Shorter, fault};
@@ -200,6 +202,20 @@ impl Embedder {
     /// True where it reads the language well.
     pub fn reads(&self, language: &str) -> bool {
         self.languages().iter().any(|l| l == language)
+    }
+
+    /// The text as the model can read it: itself where it reads the language, else rough English where it reads that and
+    /// there is a [`glossary`]; `None` where it can read neither.
+    pub fn readable<'a>(&self, lang: &str, text: &'a str) -> Option<Cow<'a, str>> {
+        match self.reads(lang) {
+            true => Some(Cow::Borrowed(text)),
+            false => self.reads_by_glossary(lang).then(|| glossary::in_english(lang, text)).flatten().map(Cow::Owned),
+        }
+    }
+
+    /// True where texts of the language are put into rough English for it.
+    pub fn reads_by_glossary(&self, lang: &str) -> bool {
+        !self.reads(lang) && self.reads("en") && glossary::has(lang)
     }
 
     /// Embeds the texts, whatever their number; results are in their order.

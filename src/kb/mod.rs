@@ -113,6 +113,8 @@ pub struct Passage {
     pub cosine: Option<f32>,
     /// Cosine with the nearest of the chunk's questions.
     pub question_cosine: Option<f32>,
+    /// The cosines compare rough English ([`crate::text::glossary`]), so they say less.
+    pub by_glossary: bool,
     /// BM25 score; `None` where the lexical leg did not find it.
     pub bm25: Option<f32>,
     /// Share of the query's stemmed content words (weighted by idf) that occur in the chunk: 0..1.

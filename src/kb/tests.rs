@@ -24,7 +24,12 @@ impl Place {
     }
 
     fn open(&self) -> (Knowledge, IndexReport) {
-        Knowledge::open(&self.settings(), self.state.path(), tiny_embedder(&["en"]), &mut |_| {}).unwrap()
+        self.open_reading("en")
+    }
+
+    /// With an embedding model that reads this language only.
+    fn open_reading(&self, lang: &str) -> (Knowledge, IndexReport) {
+        Knowledge::open(&self.settings(), self.state.path(), tiny_embedder(&[lang]), &mut |_| {}).unwrap()
     }
 }
 
@@ -91,11 +96,28 @@ fn facts_and_samples_of_an_instruction_are_found_by_its_own_version_alone() {
 #[test]
 fn russian_questions_are_found_by_their_stems_without_vectors() {
     let place = Place::new();
-    let (knowledge, _) = place.open();
+    let (knowledge, _) = place.open_reading("de");
     let found = knowledge.snapshot().search(&query("где оплатить счета", None)).unwrap();
     assert_eq!(found[0].chunk.id, "app-map.yaml#settings.billing:ru");
     assert_eq!(found[0].cosine, None);
     assert!(found[0].coverage > 0.3);
+}
+
+#[test]
+fn russian_texts_are_compared_in_rough_english_where_the_model_reads_english() {
+    let place = Place::new();
+    let (english, report) = place.open();
+    let (german, without) = place.open_reading("de");
+    let russian = |knowledge: &Knowledge| {
+        let found = knowledge.snapshot().search(&query("где оплатить счета", None)).unwrap();
+        found.into_iter().find(|p| p.chunk.lang == "ru").unwrap()
+    };
+    let (by_glossary, by_words) = (russian(&english), russian(&german));
+    assert!(by_glossary.cosine.is_some() && by_glossary.by_glossary);
+    assert!(by_words.cosine.is_none() && !by_words.by_glossary);
+    assert!(report.embedded > without.embedded);
+    let asked = english.snapshot().search(&query("how do I open a box", None)).unwrap();
+    assert!(!asked[0].by_glossary, "what the model reads is compared as it stands");
 }
 
 #[test]

@@ -56,8 +56,7 @@ impl Decoder {
         // The device and the weight policy are checked whatever backend runs.
         let candle = || CandleBackend::open(&settings.device, &settings.weights, gguf.widened_bytes());
         let exact = gguf.formats().all(|format| format == Format::F32);
-        let masked = spec.layers.iter().any(|layer| layer.attend.is_masked());
-        let kv = kv_precision(&settings.kv, exact, masked)?;
+        let kv = kv_precision(&settings.kv, exact)?;
         let native = || {
             let decoder = Self::on(NativeBackend::new(kv).with_weights(packed), gguf, spec.clone(), settings)?;
             Ok(Self { repeats_rows: true, ..decoder })
@@ -179,17 +178,10 @@ impl Decoder {
     }
 }
 
-/// What the setting `engine.kv` names; `exact` where all weights of the model are. `masked` models, whose layers have
-/// windows or caps, are not attended in whole numbers.
-fn kv_precision(name: &str, exact: bool, masked: bool) -> Result<KvPrecision, ModelError> {
+/// What the setting `engine.kv` names; `exact` where all weights of the model are.
+fn kv_precision(name: &str, exact: bool) -> Result<KvPrecision, ModelError> {
     match name {
         "auto" if exact => Ok(KvPrecision::Single),
-        "auto" if masked => Ok(KvPrecision::Half),
-        "q8" if masked => Err(ModelError::Compute(
-            "engine.kv is `q8`, and this model's attention has windows or soft-caps, which need `f16` or `f32`; set \
-             engine.kv to `auto`"
-                .into(),
-        )),
         "auto" | "q8" => Ok(KvPrecision::Bytes),
         "f16" => Ok(KvPrecision::Half),
         "f32" => Ok(KvPrecision::Single),

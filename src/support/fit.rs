@@ -105,13 +105,51 @@ impl Findings {
 const COMPARED: usize = 64;
 /// Most sections of pages that are kept, best first: ten pages' worth where each comes up twice.
 const KEPT: usize = 24;
-/// Likeness by vectors that is taken for none, and the range up to full likeness.
-const COSINE_FLOOR: f32 = 0.34;
-const COSINE_RANGE: f32 = 0.42;
-/// Likeness of what the vector search did not bring up.
-const NOT_FOUND: f32 = 0.1;
-/// Weight of the vectors where there are any.
-const BY_VECTOR: f32 = 0.55;
+/// How far vectors are believed: likeness is 0 at a cosine of `floor` and 1 at `floor + range`.
+struct Trust {
+    floor: f32,
+    range: f32,
+    /// Likeness of what the vector search did not bring up.
+    not_found: f32,
+    /// Share of a fit that vectors decide, where there are any; words decide the rest.
+    weight: f32,
+    /// Likeness of an entry from those of its question and of the nearest of question and answer.
+    of_entry: fn(f32, f32) -> f32,
+}
+
+/// Of texts that the embedding model reads as they stand.
+const AS_WRITTEN: Trust = Trust {
+    floor: 0.34,
+    range: 0.42,
+    not_found: 0.1,
+    weight: 0.55,
+    of_entry: |question, nearest| question.max(0.95 * nearest),
+};
+/// Of rough English: words left out and mistaken blur what is alike and what is not.
+const BY_GLOSSARY: Trust = Trust {
+    floor: 0.25,
+    range: 0.5,
+    not_found: 0.0,
+    weight: 0.5,
+    of_entry: |question, nearest| (question + 0.6 * nearest) / 1.6,
+};
+
+impl Trust {
+    fn in_passages(passages: &[Passage]) -> &'static Self {
+        if passages.iter().any(|p| p.by_glossary) { &BY_GLOSSARY } else { &AS_WRITTEN }
+    }
+
+    fn likeness(&self, cosine: Option<f32>) -> f32 {
+        cosine.map_or(self.not_found, |c| ((c - self.floor) / self.range).clamp(0.0, 1.0))
+    }
+}
+
+/// Likeness by vectors (0..1), and its weight beside words.
+#[derive(Clone, Copy)]
+struct Like {
+    value: f32,
+    weight: f32,
+}
 
 /// What a fit loses where the rarest word of the question is not spoken of at all; less where vectors were compared.
 const MISSING: f32 = 0.15;
@@ -122,9 +160,7 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
     let mine = |c: &Chunk| c.lang == query.lang && c.serves(operator, instruction);
     let found = |id: &str| passages.iter().find(|p| p.chunk.id == id);
     let by_vector = passages.iter().any(|p| p.cosine.is_some());
-    let likeness = |cosine: Option<f32>| {
-        by_vector.then(|| cosine.map_or(NOT_FOUND, |c| ((c - COSINE_FLOOR) / COSINE_RANGE).clamp(0.0, 1.0)))
-    };
+    let trust = Trust::in_passages(passages);
     let searched: HashSet<&str> = passages.iter().map(|p| p.chunk.id.as_str()).collect();
     let by_words =
         lexicon.question_postings.most_covered(&query.terms, COMPARED, |at| mine(&lexicon.questions[at].chunk));
@@ -137,8 +173,9 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .map(|(_, q)| {
             let passage = found(&q.chunk.id);
             let cosine = passage.and_then(|p| p.question_cosine.or(p.cosine));
-            let answer = passage.and_then(|p| p.cosine);
-            let like = likeness(cosine).map(|l| l.max(likeness(answer).unwrap_or(0.0) * 0.95));
+            let nearest = trust.likeness(passage.and_then(|p| p.cosine));
+            let value = (trust.of_entry)(trust.likeness(cosine), nearest);
+            let like = by_vector.then_some(Like { value, weight: trust.weight });
             question_fit(query, q, cosine, like, lexicon)
         })
         .filter(|c| c.fit > 0.05)
@@ -157,7 +194,8 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .chain(by_search.filter(|c| !by_words.contains(c.id.as_str())))
         .map(|c| {
             let cosine = found(&c.id).and_then(|p| p.cosine);
-            page_fit(query, c, cosine, likeness(cosine), lexicon)
+            let like = Like { value: trust.likeness(cosine), weight: trust.weight };
+            page_fit(query, c, cosine, by_vector.then_some(like), lexicon)
         })
         .filter(|c| c.fit > 0.05)
         .collect();
@@ -189,15 +227,15 @@ pub fn has_image(chunk: &Chunk) -> bool {
 }
 
 /// Words and vectors as one fit.
-fn blend(like: Option<f32>, lexical: f32) -> f32 {
-    like.map_or(lexical, |like| BY_VECTOR * like + (1.0 - BY_VECTOR) * lexical)
+fn blend(like: Option<Like>, lexical: f32) -> f32 {
+    like.map_or(lexical, |like| like.weight * like.value + (1.0 - like.weight) * lexical)
 }
 
 fn question_fit(
     query: &Query,
     question: &Question,
     cosine: Option<f32>,
-    like: Option<f32>,
+    like: Option<Like>,
     lexicon: &Lexicon,
 ) -> Candidate {
     let nothing = Sheet::default();
@@ -221,7 +259,7 @@ fn question_fit(
             few_words(&mut fit, &mut doubts, query, &spoken);
         }
         if best.as_ref().is_none_or(|(f, ..)| fit > *f) {
-            let evidence = Evidence { said, asked, answered, missing, like };
+            let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value) };
             best = Some((fit, doubts, names.difference(&query.names).cloned().collect(), evidence));
         }
     }
@@ -229,7 +267,13 @@ fn question_fit(
     Candidate { chunk: question.chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 
-fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option<f32>, lexicon: &Lexicon) -> Candidate {
+fn page_fit(
+    query: &Query,
+    chunk: &Arc<Chunk>,
+    cosine: Option<f32>,
+    like: Option<Like>,
+    lexicon: &Lexicon,
+) -> Candidate {
     let nothing = Sheet::default();
     let sheet = lexicon.sheet(&chunk.id).unwrap_or(&nothing);
     let spoken = query.terms.parts_in(&sheet.all);
@@ -254,7 +298,7 @@ fn page_fit(query: &Query, chunk: &Arc<Chunk>, cosine: Option<f32>, like: Option
         doubts.push("in another language");
     }
     let own_names = sheet.head_names.difference(&query.names).cloned().collect();
-    let evidence = Evidence { said, asked, answered, missing, like };
+    let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value) };
     Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 

@@ -20,6 +20,8 @@ pub struct Lexicon {
     /// Folded words that the pack writes with a capital letter, and how it writes them.
     names: HashMap<String, String>,
     known: HashSet<String>,
+    /// The pack's content stems by what they mean in English ([`text::glossary`]).
+    by_sense: HashMap<Vec<String>, Vec<String>>,
     /// Families of code that the pack shows.
     fences: std::collections::BTreeSet<&'static str>,
     /// What customers' words were meant to be.
@@ -97,6 +99,7 @@ impl Lexicon {
                 count_capitals(&all, &mut capital);
             }
         }
+        lexicon.by_sense = by_sense(&lexicon.known);
         for product in pack.company.products.iter().chain([&pack.company.name]) {
             if !product.contains(' ') {
                 capital.insert(text::fold(product), (100, 0, product.to_string()));
@@ -181,6 +184,11 @@ impl Lexicon {
         idf.clamp(0.15, 1.0)
     }
 
+    /// The pack's content stems that mean the same in English.
+    pub fn of_sense(&self, english: &str) -> &[String] {
+        self.by_sense.get(&text::plain_stems(english)).map_or(&[], |stems| stems.as_slice())
+    }
+
     /// True where the pack uses the stem at all.
     pub fn has_stem(&self, stem: &str) -> bool {
         self.frequency.contains_key(stem)
@@ -241,6 +249,28 @@ impl Lexicon {
         }
         None
     }
+}
+
+/// Content stems of the words by the stems of their English, in the words' order.
+fn by_sense(words: &HashSet<String>) -> HashMap<Vec<String>, Vec<String>> {
+    let mut words: Vec<&String> = words.iter().filter(|word| text::is_cyrillic(word)).collect();
+    words.sort_unstable();
+    let mut found: HashMap<Vec<String>, Vec<String>> = HashMap::new();
+    for word in words {
+        for (_, english) in text::glossary::senses(word) {
+            let sense = text::plain_stems(english);
+            if sense.is_empty() {
+                continue;
+            }
+            let stems = found.entry(sense).or_default();
+            for stem in text::content_stems(word) {
+                if !stems.contains(&stem) {
+                    stems.push(stem);
+                }
+            }
+        }
+    }
+    found
 }
 
 impl Sheet {

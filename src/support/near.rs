@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::lexicon::Lexicon;
+use super::text;
 use super::thesaurus::{self, RELATED};
 
 /// A question's terms, ready to be compared with many texts.
@@ -40,13 +41,14 @@ impl Terms {
             terms.covers.insert(stem.clone(), vec![(at, 1.0)]);
         }
         let mut kin: Vec<Vec<f32>> = vec![Vec::new(); terms.stems.len()];
-        for (from, to) in thesaurus::related(words) {
-            let Some(&at) = places.get(from.as_str()) else { continue };
-            let covered = terms.covers.entry(to.to_string()).or_default();
+        let of_thesaurus = thesaurus::related(words).into_iter().map(|(from, to)| (from, to.to_string()));
+        for (from, to) in of_thesaurus.chain(of_one_sense(words, lexicon)) {
+            let Some(&at) = places.get(from.as_str()).filter(|_| from != to) else { continue };
+            let covered = terms.covers.entry(to.clone()).or_default();
             if !covered.iter().any(|(term, _)| *term == at) {
                 covered.push((at, RELATED));
-                if lexicon.has_stem(to) {
-                    kin[at].push(lexicon.rarity(to));
+                if lexicon.has_stem(&to) {
+                    kin[at].push(lexicon.rarity(&to));
                 }
             }
         }
@@ -124,10 +126,22 @@ impl Terms {
     }
 }
 
+/// Pairs of stems that mean the same in English: one of the text's, one of the pack's.
+fn of_one_sense(words: &str, lexicon: &Lexicon) -> Vec<(String, String)> {
+    let mut pairs = Vec::new();
+    for (run, english) in text::glossary::senses(words) {
+        let said: Vec<String> = run.iter().flat_map(|word| text::content_stems(word)).collect();
+        for from in &said {
+            // A phrase's words together mean it: each of them stands for it.
+            pairs.extend(lexicon.of_sense(english).iter().map(|to| (from.clone(), to.clone())));
+        }
+    }
+    pairs
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::lexicon::tests::faq;
-    use super::super::text;
     use super::*;
     use crate::kb::pack::Pack;
 

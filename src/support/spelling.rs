@@ -137,7 +137,10 @@ impl Speller {
                 return Some(meant);
             }
         }
-        self.nearest(folded).map(str::to_string).or_else(|| self.parted(folded))
+        // A real word that means another thing was meant as it stands.
+        let sense = text::glossary::sense(folded);
+        let nearest = self.nearest(folded).filter(|near| sense.is_none() || text::glossary::sense(near) == sense);
+        nearest.map(str::to_string).or_else(|| self.parted(folded).filter(|_| sense.is_none()))
     }
 
     /// The nearest known word of an unknown one.
@@ -223,7 +226,7 @@ impl Speller {
         for word in text::words(&folded).into_iter().filter(|w| w.chars().any(char::is_alphabetic)) {
             let length = word.chars().count() as f32;
             all += length;
-            if self.knows(word) {
+            if self.knows(word) || text::glossary::sense(word).is_some() {
                 known += length;
             } else if self.nearest(word).is_some() {
                 known += NEAR_WORD * length;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::check::Sources;
 use super::conversation::Conversation;
-use super::filter::{self, Evidence};
+use super::filter::Evidence;
 use super::fit::{self, Candidate, Findings};
 use super::learned::Learned;
 use super::lexicon::Lexicon;
@@ -283,11 +283,12 @@ fn version_before<'s>(state: &'s ConversationState, operator: &Operator) -> Opti
 /// The query's vector, then the message's own (one and the same where the query is the message); empty where the
 /// embedding model does not read the language.
 pub(super) fn vectors(query: &Query, message: &str, embedder: &Embedder) -> Result<Vec<Vec<f32>>, SupportError> {
-    if !filter::reads(embedder, &query.text) {
+    let texts: &[&str] = if query.follows_up { &[&query.text, message] } else { &[&query.text] };
+    let Some(read) = texts.iter().map(|text| embedder.readable(&query.lang, text)).collect::<Option<Vec<_>>>() else {
         return Ok(Vec::new());
-    }
-    let texts: Vec<&str> = if query.follows_up { vec![&query.text, message] } else { vec![&query.text] };
-    Ok(embedder.embed(&texts, Role::Query).map_err(|e| SupportError::Knowledge(e.to_string()))?.vectors)
+    };
+    let read: Vec<&str> = read.iter().map(|text| &**text).collect();
+    Ok(embedder.embed(&read, Role::Query).map_err(|e| SupportError::Knowledge(e.to_string()))?.vectors)
 }
 
 pub(super) fn search(

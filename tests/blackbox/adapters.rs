@@ -1,14 +1,12 @@
 //! LoRA adapters of operators: what the commands say of them, and that answers are written through them.
 
-use std::fs::File;
 use std::path::Path;
 use std::process::Command;
 
-use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
-
 use super::server::models_dir;
+
+#[path = "../../src/model/tests/lora_file.rs"]
+mod lora_file;
 
 /// Three sentences of the model's own come before the passage.
 const QUESTION: &str = "How do I descale the kettle, and how often?";
@@ -56,25 +54,16 @@ impl Desk {
 /// An adapter of the starter model that changes the values of every layer's attention.
 fn write_adapter(path: &Path, architecture: &str) {
     let (rank, narrow, hidden) = (4, 192, 576);
-    let numbers = |rows: usize, cols: usize, step: f32| {
-        let numbers = (0..rows * cols).map(|i| (i as f32 * step).sin() / (cols as f32).sqrt()).collect();
-        QTensor::quantize(&Tensor::from_vec(numbers, (rows, cols), &Device::Cpu).unwrap(), GgmlDType::F32).unwrap()
+    let numbers = |rows: usize, cols: usize, step: f32| -> Vec<f32> {
+        (0..rows * cols).map(|i| (i as f32 * step).sin() / (cols as f32).sqrt()).collect()
     };
-    let mut tensors = Vec::new();
+    let mut pairs = Vec::new();
     for layer in 0..30 {
-        tensors.push((format!("blk.{layer}.attn_v.weight.lora_a"), numbers(rank, hidden, 0.37 + layer as f32)));
-        tensors.push((format!("blk.{layer}.attn_v.weight.lora_b"), numbers(narrow, rank, 0.73 + layer as f32)));
+        let (name, shift) = (format!("blk.{layer}.attn_v.weight"), layer as f32);
+        pairs.push((format!("{name}.lora_a"), (rank, hidden), numbers(rank, hidden, 0.37 + shift)));
+        pairs.push((format!("{name}.lora_b"), (narrow, rank), numbers(narrow, rank, 0.73 + shift)));
     }
-    let text = |text: &str| Value::String(text.into());
-    let [architecture, kind, method, alpha] = [text(architecture), text("adapter"), text("lora"), Value::F32(8.0)];
-    let metadata = [
-        ("general.architecture", &architecture),
-        ("general.type", &kind),
-        ("adapter.type", &method),
-        ("adapter.lora.alpha", &alpha),
-    ];
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
+    lora_file::write(path, [architecture, "adapter", "lora"], 8.0, pairs);
 }
 
 #[test]

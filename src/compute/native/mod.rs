@@ -496,7 +496,7 @@ impl Backend for NativeBackend {
     ) -> Result<Rows, ComputeError> {
         let mut out = self.buffers.rows(q.count(), q.width());
         match kv {
-            NativeKv(Kv::Bytes(pool)) => pool.attend(self.isa, layer, q, attend, plan, &mut out)?,
+            NativeKv(Kv::Bytes(pool)) => pool.attend(self.isa, layer, q, attend, plan, &mut out),
             NativeKv(Kv::Half(pool)) => pool.attend(layer, q, attend, plan, &mut out),
             NativeKv(Kv::Single(pool)) => pool.attend(layer, q, attend, plan, &mut out),
         }

@@ -9,6 +9,7 @@ use super::padded;
 use super::stored::Stored;
 use crate::compute::lanes::{Lanes, exp};
 use crate::compute::parallel::SharedOut;
+use crate::compute::softcap::soften;
 use crate::compute::{Attend, AttentionShape, BLOCK_TOKENS, Span};
 
 /// Most query rows of a tile.
@@ -125,7 +126,7 @@ impl Walk<'_> {
         unsafe {
             scores::<L, S, R>(&q, keys, self.how.scale, &mut weights);
             if let Some(cap) = self.how.softcap {
-                weights.iter_mut().for_each(|row| soften::<L>(row, cap));
+                weights.iter_mut().for_each(|row| soften::<L>(row, 1.0 / cap, cap));
             }
             for (r, row) in weights.iter_mut().enumerate() {
                 self.weigh::<L>(i + r, row, start);
@@ -224,25 +225,6 @@ unsafe fn scores<L: Lanes, S: Stored, const R: usize>(
                 sums[r][1].mul(scale).store(to.add(L::N));
             }
             column += 2 * L::N;
-        }
-    }
-}
-
-/// `cap * tanh(score / cap)` of every score; `tanh(z) = 1 - 2 / (e^2z + 1)`.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn soften<L: Lanes>(row: &mut [f32; BLOCK_TOKENS], cap: f32) {
-    let mut j = 0;
-    // SAFETY: `j + L::N <= 32`.
-    unsafe {
-        while j < BLOCK_TOKENS {
-            let to = row.as_mut_ptr().add(j);
-            let e = exp(L::load(to).mul(L::splat(2.0 / cap)));
-            let part = L::splat(-2.0 * cap).div(e.add(L::splat(1.0)));
-            part.add(L::splat(cap)).store(to);
-            j += L::N;
         }
     }
 }

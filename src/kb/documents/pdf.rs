@@ -2,10 +2,11 @@
 //!
 //! A PDF says where each letter stands and little else. hayro interprets the pages and names the letters; `lines` puts
 //! them together as lines, and `blocks` tells from size, distance and the width of letters what is a heading, a
-//! paragraph, an item, a table or code. What stands at the edge of most pages is their frame, and not read. Pictures
+//! paragraph, an item, a table or code, and `code` where a listing begins and ends. What stands at the edge of most pages is their frame, and not read. Pictures
 //! are counted and left out; a page without text is most likely a scan, and the report says so.
 
 mod blocks;
+mod code;
 mod lines;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use std::time::{Duration, Instant};
 use hayro_interpret::font::{self, GlyphRun};
 use hayro_interpret::hayro_cmap::BfString;
 use hayro_interpret::hayro_syntax::{LoadPdfError, Pdf};
-use hayro_interpret::kurbo::{Affine, BezPath, Rect};
+use hayro_interpret::kurbo::{Affine, BezPath, Rect, Shape};
 use hayro_interpret::{
     BlendMode, ClipPath, Context, Device, DrawMode, DrawProps, Image, ImageDrawProps, InterpreterCache,
     InterpreterSettings, SoftMask, TransformExt, interpret_page,
@@ -22,10 +23,14 @@ use hayro_interpret::{
 
 use super::writer::Writer;
 use super::{DocumentError, Format, Limits, Reading};
-use lines::{Glyph, Line};
+use lines::{Glyph, Page};
 
 /// Letters of one page beyond this are left out.
 const MAX_PAGE_GLYPHS: usize = 400_000;
+/// Painted areas of one page beyond this are not looked at.
+const MAX_PAGE_PANELS: usize = 4000;
+/// Areas less wide or high than this, in points, are rules and decoration.
+const PANEL_POINTS: (f64, f64) = (24.0, 5.0);
 /// Share of the time limit after which no new page is begun, so that what was read is not lost.
 const TIME_SHARE: f32 = 0.7;
 /// Pictures smaller than this, in points, are decoration.
@@ -44,7 +49,7 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Reading, DocumentErr
     })?;
     let cache = InterpreterCache::new();
     let mut reading = Reading::default();
-    let (mut pages, mut pictures, mut silent): (Vec<Vec<Line>>, usize, Vec<usize>) = (Vec::new(), 0, Vec::new());
+    let (mut pages, mut pictures, mut silent): (Vec<Page>, usize, Vec<usize>) = (Vec::new(), 0, Vec::new());
     let all = pdf.pages().len();
     for (at, page) in pdf.pages().iter().enumerate() {
         if at >= limits.max_pages {
@@ -63,11 +68,11 @@ pub(super) fn read(bytes: &[u8], limits: &Limits) -> Result<Reading, DocumentErr
         let mut context = Context::new(turned, area, &cache, pdf.xref(), InterpreterSettings::default());
         interpret_page(page, &mut context, &mut found);
         pictures += found.pictures;
-        let lines = lines::of(found.glyphs, f64::from(height));
-        if lines.is_empty() && found.pictures > 0 {
+        let page = Page::of(found.glyphs, found.panels, f64::from(height));
+        if page.lines.is_empty() && found.pictures > 0 {
             silent.push(at + 1);
         }
-        pages.push(lines);
+        pages.push(page);
     }
     if !silent.is_empty() {
         let numbers = silent.iter().take(12).map(usize::to_string).collect::<Vec<_>>().join(", ");
@@ -116,6 +121,7 @@ struct Found {
     width: f64,
     height: f64,
     glyphs: Vec<Glyph>,
+    panels: Vec<Rect>,
     pictures: usize,
 }
 
@@ -126,7 +132,15 @@ impl Found {
 }
 
 impl Device<'_> for Found {
-    fn draw_path(&mut self, _: &BezPath, _: DrawProps<'_>, _: &DrawMode) {}
+    fn draw_path(&mut self, path: &BezPath, props: DrawProps<'_>, _: &DrawMode) {
+        let area = props.transform.transform_rect_bbox(path.bounding_box());
+        let (least_width, least_height) = PANEL_POINTS;
+        let is_panel = area.is_finite() && area.width() >= least_width && area.height() >= least_height;
+        // A whole page's paint says nothing.
+        if is_panel && area.area() < 0.9 * self.width * self.height && self.panels.len() < MAX_PAGE_PANELS {
+            self.panels.push(area);
+        }
+    }
     fn push_clip_path(&mut self, _: &ClipPath) {}
     fn push_transparency_group(&mut self, _: f32, _: Option<SoftMask<'_>>, _: BlendMode) {}
     fn pop_clip(&mut self) {}
@@ -140,7 +154,11 @@ impl Device<'_> for Found {
             let text = match glyph.as_unicode() {
                 Some(BfString::Char(c)) => c.to_string(),
                 Some(BfString::String(text)) => text,
-                None => continue,
+                // Letters that are drawn and not named (TeX's of pixels) are counted as in ASCII.
+                None => match (&**glyph, glyph.char_code()) {
+                    (font::Glyph::Type3(_), code @ 0x21..0x7f) => char::from(code as u8).to_string(),
+                    _ => continue,
+                },
             };
             let [a, b, c, d, x, y] = (props.transform * glyph.transform()).as_coeffs();
             let size = c.hypot(d) * 1000.0;

@@ -1,10 +1,11 @@
 //! The index: what is found for a question, and how well it fits.
 //!
-//! Two *legs* look for a query. The dense one compares meanings (vectors, `dense`); it stands still where the
-//! embedding model does not read the query's language. The lexical one compares stems (`lexical`). Their lists are
-//! merged by reciprocal rank (`search`), and every passage found is then measured the same way whichever leg found it:
-//! cosine, BM25, and the share of the question's words that it speaks of (`coverage`). Long stories, which need many pages, are compared with
-//! whole pages instead (`pages`). `store` keeps it all on disk.
+//! Two *legs* look for a query. The dense one compares meanings (vectors, `dense`); where the embedding model does not
+//! read a language, rough English is compared instead ([`crate::text::glossary`]), and where there is none either, the leg
+//! stands still. The lexical one compares stems (`lexical`). Their lists are merged by reciprocal rank (`search`), and every
+//! passage found is then measured the same way whichever leg found it: cosine, BM25, and the share of the question's words
+//! that it speaks of (`coverage`). Long stories, which need many pages, are compared with whole pages instead (`pages`).
+//! `store` keeps it all on disk.
 
 mod coverage;
 mod dense;

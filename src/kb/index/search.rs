@@ -34,6 +34,7 @@ impl Index {
         let bm25: HashMap<u32, f32> = lexical.iter().copied().collect();
         let order = fused(&[&dense, &lexical.iter().map(|(at, _)| *at).collect::<Vec<_>>()]);
         let stems = self.vocabulary.query(query.text);
+        let by_glossary = |lang: &str| self.embedder.reads_by_glossary(lang);
         let mut passages = Vec::with_capacity(query.limit);
         let mut kept: Vec<u32> = Vec::with_capacity(query.limit);
         for (at, score) in order {
@@ -52,6 +53,7 @@ impl Index {
                 cosine: best(&cosines),
                 question_cosine: best(cosines.get(1..).unwrap_or_default()),
                 bm25: bm25.get(&at).copied(),
+                by_glossary: by_glossary(&lang) || by_glossary(&chunk.lang),
                 coverage: self.vocabulary.coverage(&stems, at, &chunk.lang),
                 question_coverage: self.vocabulary.question_coverage(&stems, chunk),
                 chunk: chunk.clone(),
@@ -75,22 +77,23 @@ impl Index {
 
     /// The query's vector, or `None` where the dense leg stands still.
     fn query_vector(&self, query: &SearchQuery<'_>, lang: &str) -> Result<Option<Vec<f32>>, KbError> {
-        if self.stored.dense.is_none() || !self.embedder.reads(lang) {
-            if !self.embedder.reads(lang) && !self.told_of_language.swap(true, Ordering::Relaxed) {
-                let (model, reads) = (self.embedder.id(), self.embedder.languages().join(", "));
-                tracing::warn!(
-                    lang,
-                    model,
-                    reads,
-                    "the embedding model does not read this language: such questions are looked up by words alone; \
-                     set models.embed to a multilingual model to compare meanings too"
-                );
-            }
-            return Ok(None);
+        let text = self.embedder.readable(lang, query.text);
+        if !self.embedder.reads(lang) && !self.told_of_language.swap(true, Ordering::Relaxed) {
+            let (model, reads) = (self.embedder.id(), self.embedder.languages().join(", "));
+            let how = if text.is_some() { "by words, and by rough English from a glossary" } else { "by words alone" };
+            tracing::warn!(
+                lang,
+                model,
+                reads,
+                "the embedding model does not read this language: such questions are looked up {how}; \
+                 set models.embed to a multilingual model to compare meanings fully"
+            );
         }
-        match query.vector {
-            Some(vector) => Ok(Some(vector.to_vec())),
-            None => Ok(self.embedder.embed(&[query.text], Role::Query)?.vectors.pop()),
+        match (text, query.vector) {
+            (None, _) => Ok(None),
+            _ if self.stored.dense.is_none() => Ok(None),
+            (_, Some(vector)) => Ok(Some(vector.to_vec())),
+            (Some(text), None) => Ok(self.embedder.embed(&[&*text], Role::Query)?.vectors.pop()),
         }
     }
 

@@ -4,6 +4,7 @@
 //! A version's name is the hash of all that it was made of. It is written beside, renamed into place when whole, and
 //! only then pointed to; a crash at any moment leaves the version before. A version that is damaged is made again.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -234,13 +235,15 @@ struct TextToEmbed {
     hash: TextHash,
 }
 
-/// The texts that get a vector: each chunk's own, and each of its questions. A chunk in a language that the model
-/// does not read gets none: such a vector would only mislead.
+/// The texts that get a vector: each chunk's own, and each of its questions, as the model can read them. A chunk in a
+/// language that it cannot read gets none: such a vector would only mislead.
 fn texts_to_embed(chunks: &[Arc<Chunk>], embedder: &Embedder) -> Vec<TextToEmbed> {
     let mut out = Vec::new();
-    for (at, chunk) in chunks.iter().enumerate().filter(|(_, chunk)| embedder.reads(&chunk.lang)) {
-        let questions = chunk.questions.iter().take(MAX_QUESTIONS).cloned();
-        for (slot, text) in std::iter::once(embedded_text(chunk)).chain(questions).enumerate() {
+    for (at, chunk) in chunks.iter().enumerate() {
+        let own = embedded_text(chunk);
+        let texts = std::iter::once(&own).chain(chunk.questions.iter().take(MAX_QUESTIONS));
+        for (slot, text) in texts.enumerate() {
+            let Some(text) = embedder.readable(&chunk.lang, text).map(Cow::into_owned) else { continue };
             let digest = blake3::hash(format!("{}\n{text}", embedder.hash()).as_bytes());
             let mut hash = [0; 16];
             hash.copy_from_slice(&digest.as_bytes()[..16]);
@@ -286,8 +289,9 @@ fn truncated_chunks(lines: &[KeyLine]) -> usize {
 /// Hash of everything an index is made of.
 fn version_of(chunks: &[Arc<Chunk>], embedder: &Embedder) -> Result<String, KbError> {
     let mut hasher = blake3::Hasher::new();
-    let languages = embedder.languages().join(",");
-    hasher.update(format!("{FORMAT} {} {} {languages}", env!("CARGO_PKG_VERSION"), embedder.hash()).as_bytes());
+    let (languages, glossary) = (embedder.languages().join(","), crate::text::glossary::version());
+    let program = env!("CARGO_PKG_VERSION");
+    hasher.update(format!("{FORMAT} {program} {} {languages} {glossary}", embedder.hash()).as_bytes());
     for chunk in chunks {
         let json = serde_json::to_vec(&**chunk).map_err(|e| KbError::Index(e.to_string()))?;
         hasher.update(&json);

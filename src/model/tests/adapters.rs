@@ -1,16 +1,12 @@
 //! LoRA adapters: logits against llama.cpp's, mixed batches, and files that are refused.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::quantized::gguf_file::{self, Value};
-use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{Device, Tensor};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::logits::{family, relative_error, with_half_a_tensor_larger};
-use super::{golden, golden_json, settings, starter};
+use super::{golden, golden_json, lora_file, settings, starter};
 use crate::model::{Adapter, AdapterBase, AdapterFile, Decoder, Gguf, ModelSpec, StepSequence, WantLogits};
 
 const BASES: [&str; 5] = ["llama", "qwen2", "gemma2", "phi3", "qwen3moe"];
@@ -81,26 +77,16 @@ fn another_scale_alpha_or_number_of_an_adapter_is_noticed() {
 /// Writes an adapter of random pairs for the named matrices, `[outputs][inputs]` each.
 fn write_adapter(path: &Path, kinds: [&str; 3], rank: usize, matrices: &[(&str, usize, usize)], seed: u64) {
     let mut rng = StdRng::seed_from_u64(seed);
-    let mut random = |rows: usize, cols: usize| {
+    let mut random = |rows: usize, cols: usize| -> Vec<f32> {
         let spread = 1.0 / (cols as f32).sqrt();
-        let numbers = (0..rows * cols).map(|_| spread * rng.random_range(-1.0f32..1.0)).collect();
-        QTensor::quantize(&Tensor::from_vec(numbers, (rows, cols), &Device::Cpu).unwrap(), GgmlDType::F32).unwrap()
+        (0..rows * cols).map(|_| spread * rng.random_range(-1.0f32..1.0)).collect()
     };
-    let mut tensors = Vec::new();
+    let mut pairs = Vec::new();
     for (name, outputs, inputs) in matrices {
-        tensors.push((format!("{name}.lora_a"), random(rank, *inputs)));
-        tensors.push((format!("{name}.lora_b"), random(*outputs, rank)));
+        pairs.push((format!("{name}.lora_a"), (rank, *inputs), random(rank, *inputs)));
+        pairs.push((format!("{name}.lora_b"), (*outputs, rank), random(*outputs, rank)));
     }
-    let [architecture, kind, method] = kinds.map(|text| Value::String(text.into()));
-    let alpha = Value::F32(2.0 * rank as f32);
-    let metadata = [
-        ("general.architecture", &architecture),
-        ("general.type", &kind),
-        ("adapter.type", &method),
-        ("adapter.lora.alpha", &alpha),
-    ];
-    let tensors: Vec<_> = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
-    gguf_file::write(&mut File::create(path).unwrap(), &metadata, &tensors).unwrap();
+    lora_file::write(path, kinds, 2.0 * rank as f32, pairs);
 }
 
 const LORA: [&str; 3] = ["llama", "adapter", "lora"];

@@ -6,6 +6,7 @@ use base64::Engine as _;
 
 use super::{golden, golden_json, settings, starter};
 use crate::compute::{Activation, RopeKind};
+use crate::config::EngineSettings;
 use crate::model::{Adapter, ChatTokenizer, Decoder, Gguf, ModelSpec, StepSequence, WantLogits};
 
 const FAMILIES: [&str; 11] =
@@ -32,6 +33,11 @@ fn worst_error(name: &str, decoder: &mut Decoder) -> f64 {
 
 /// The same for any golden and an adapter.
 pub(super) fn relative_error(golden: &serde_json::Value, decoder: &mut Decoder, adapter: Option<&Adapter>) -> f64 {
+    relative_errors(golden, decoder, adapter).into_iter().fold(0.0, f64::max)
+}
+
+/// The relative error of each position.
+fn relative_errors(golden: &serde_json::Value, decoder: &mut Decoder, adapter: Option<&Adapter>) -> Vec<f64> {
     let tokens: Vec<u32> = golden["tokens"].as_array().unwrap().iter().map(|t| t.as_u64().unwrap() as u32).collect();
     assert_eq!(tokens.len(), 200);
     let stride = golden["stride"].as_u64().unwrap() as usize;
@@ -49,7 +55,7 @@ pub(super) fn relative_error(golden: &serde_json::Value, decoder: &mut Decoder, 
         }
         (difference / size).sqrt()
     };
-    ours.chunks(vocab).zip(theirs.chunks(sampled)).map(error).fold(0.0, f64::max)
+    ours.chunks(vocab).zip(theirs.chunks(sampled)).map(error).collect()
 }
 
 #[test]
@@ -63,12 +69,53 @@ fn logits_of_every_family_equal_llama_cpps() {
     }
 }
 
-/// The error of a model whose spec has been changed.
-fn error_with(name: &str, change: impl Fn(&mut ModelSpec)) -> f64 {
+/// A model whose spec has been changed.
+fn changed(name: &str, settings: EngineSettings, change: impl Fn(&mut ModelSpec)) -> Decoder {
     let gguf = Gguf::open(&family(name)).unwrap();
     let mut spec = ModelSpec::read(&gguf).unwrap();
     change(&mut spec);
-    worst_error(name, &mut Decoder::build(&gguf, spec, &settings("native"), Default::default()).unwrap())
+    Decoder::build(&gguf, spec, &settings, Default::default()).unwrap()
+}
+
+/// Its error.
+fn error_with(name: &str, change: impl Fn(&mut ModelSpec)) -> f64 {
+    worst_error(name, &mut changed(name, settings("native"), change))
+}
+
+/// The mean error of its positions, keys and values at 8 bits.
+fn error_of_bytes(name: &str, change: impl Fn(&mut ModelSpec)) -> f64 {
+    let settings = EngineSettings { kv: "q8".into(), ..settings("native") };
+    let errors = relative_errors(&golden_json("models.json")[name], &mut changed(name, settings, change), None);
+    errors.iter().sum::<f64>() / errors.len() as f64
+}
+
+/// These files have random weights, whose attention magnifies what is rounded off.
+#[test]
+fn keys_of_8_bits_cost_no_more_under_windows_and_caps_and_show_when_those_change() {
+    let cost = |names: &[&str]| -> f64 {
+        let errors = names.iter().map(|name| (name, error_of_bytes(name, |_| ())));
+        errors
+            .inspect(|(name, error)| println!("{name}: mean relative error {error:.2e}"))
+            .map(|(_, e)| e)
+            .fold(0.0, f64::max)
+    };
+    let plain = cost(&["llama", "qwen2", "qwen3", "phi3", "granite", "qwen3moe", "yarn"]);
+    assert!(plain < 0.06, "{plain}");
+    assert!(cost(&["gemma2", "gemma3", "mistral"]) < plain);
+    type Change = fn(&mut ModelSpec);
+    let cases: [(&str, &str, Change); 6] = [
+        ("gemma2", "window", |s| s.layers[0].attend.window = Some(20)),
+        ("gemma2", "no window", |s| s.layers[0].attend.window = None),
+        ("gemma2", "window in every layer", |s| s.layers[1].attend.window = Some(37)),
+        ("gemma2", "attention cap", |s| s.layers.iter_mut().for_each(|l| l.attend.softcap = Some(2.0))),
+        ("gemma3", "window", |s| s.layers[2].attend.window = Some(20)),
+        ("gemma3", "no window", |s| s.layers.iter_mut().for_each(|l| l.attend.window = None)),
+    ];
+    for (name, what, change) in cases {
+        let error = error_of_bytes(name, change);
+        println!("{name}, {what}: mean relative error {error:.2e}");
+        assert!(error > 1.5 * plain, "{name}: {what} changed, and the error is only {error}");
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod adapters;
 mod damaged;
 mod logits;
+mod lora_file;
 mod split;
 mod steps;
 pub(crate) mod tokens;

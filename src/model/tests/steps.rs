@@ -11,9 +11,15 @@ fn decoder() -> Decoder {
     Decoder::load(&golden("models/qwen3.gguf"), &settings("native")).unwrap()
 }
 
-/// Packed weights, and keys and values in half precision.
+/// Packed weights, and keys and values at 8 bits.
 fn packed_decoder() -> Decoder {
     Decoder::load(&starter(), &settings("native")).unwrap()
+}
+
+/// Windows, soft-caps, and keys and values at 8 bits.
+fn masked_decoder() -> Decoder {
+    let settings = EngineSettings { kv: "q8".into(), ..settings("native") };
+    Decoder::load(&golden("models/gemma2.gguf"), &settings).unwrap()
 }
 
 fn tokens(seed: u64, len: usize) -> Vec<u32> {
@@ -32,6 +38,7 @@ fn alone(decoder: impl Fn() -> Decoder, tokens: &[u32]) -> Vec<f32> {
 fn a_sequence_gives_the_same_bits_alone_batched_and_in_chunks() {
     compare_with_others_and_alone(decoder);
     compare_with_others_and_alone(packed_decoder);
+    compare_with_others_and_alone(masked_decoder);
 }
 
 fn compare_with_others_and_alone(load: fn() -> Decoder) {
@@ -83,6 +90,7 @@ fn a_sequence_asks_for_no_one_or_all_logits() {
 fn saved_blocks_stand_in_for_a_computed_prefix() {
     compare_with_a_saved_prefix(decoder);
     compare_with_a_saved_prefix(packed_decoder);
+    compare_with_a_saved_prefix(masked_decoder);
 }
 
 fn compare_with_a_saved_prefix(load: fn() -> Decoder) {

@@ -1,13 +1,16 @@
 //! Learning the filters from a pack's and the general examples.
 
+use std::borrow::Cow;
+
 use super::saved::{Saved, Vectors};
-use super::{Filters, Senses, reads};
+use super::{Filters, Senses, readable};
 use crate::classify::{CharModel, Features, Panel, Scope, Training, Vocabulary};
 use crate::embed::{EmbedError, Embedder, Role};
 use crate::kb::pack::Pack;
 use crate::support::attack::AttackDetector;
 use crate::support::general::{self, CUSTOMER, Example, PAGE, served};
 use crate::support::rules;
+use crate::text;
 
 /// A detector's lesson: which rows it sees, what it must spare, and how much.
 struct Lesson {
@@ -49,9 +52,10 @@ impl Filters {
             return Ok(filters);
         }
         let started = std::time::Instant::now();
-        let mut vectors = saved.vectors(embedder.hash());
+        let read_by = format!("{} {}", embedder.hash(), text::glossary::version());
+        let mut vectors = saved.vectors(&read_by);
         let filters = Self::learn_knowing(pack, embedder, &mut vectors)?;
-        saved.keep(&key, &filters, embedder.hash(), &vectors);
+        saved.keep(&key, &filters, &read_by, &vectors);
         tracing::info!(ms = started.elapsed().as_millis() as u64, "learnt the entrance filters from the examples");
         Ok(filters)
     }
@@ -135,14 +139,15 @@ impl Filters {
     }
 }
 
-/// Vectors of texts; empty for texts in a language that the model does not read.
+/// Vectors of texts, as the model can read them ([`readable`]); empty for those that it cannot.
 pub fn vectors(texts: &[&str], embedder: &Embedder) -> Result<Vec<Vec<f32>>, EmbedError> {
-    let readable: Vec<usize> = (0..texts.len()).filter(|&i| reads(embedder, texts[i])).collect();
-    let chosen: Vec<&str> = readable.iter().map(|&i| texts[i]).collect();
+    let read: Vec<(usize, Cow<'_, str>)> =
+        texts.iter().enumerate().filter_map(|(i, text)| Some((i, readable(embedder, text)?))).collect();
     let mut vectors = vec![Vec::new(); texts.len()];
-    if !chosen.is_empty() {
-        for (i, vector) in readable.into_iter().zip(embedder.embed(&chosen, Role::Query)?.vectors) {
-            vectors[i] = vector;
+    if !read.is_empty() {
+        let chosen: Vec<&str> = read.iter().map(|(_, text)| &**text).collect();
+        for ((i, _), vector) in read.iter().zip(embedder.embed(&chosen, Role::Query)?.vectors) {
+            vectors[*i] = vector;
         }
     }
     Ok(vectors)

@@ -5,6 +5,7 @@
 //! letters and the sentence's vector are worth, and give a calibrated score. Evidence that the message is about the
 //! product (a strong match in the knowledge) speaks against.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::attack::AttackDetector;
@@ -127,7 +128,7 @@ impl Filters {
 
     /// All verdicts on a message; the first that fired decides (in this order).
     ///
-    /// `vector`: the message's own vector, empty where the embedding model does not read its language.
+    /// `vector`: the message's own vector, empty where the embedding model cannot read it ([`readable`]).
     pub fn judge(&self, message: &str, vector: &[f32], pack: &Pack, evidence: &Evidence) -> Vec<Verdict> {
         let prose = text::without_code(message);
         let windows = windows(&prose);
@@ -203,10 +204,12 @@ fn spared_by(in_domain: f32, name: &str, score: f32, threshold: f32, reason: Str
     Verdict { name: name.into(), score, threshold, fired: score >= threshold, reason }
 }
 
-/// True where the embedding model reads the text's alphabet.
-pub fn reads(embedder: &Embedder, words: &str) -> bool {
-    let russian = text::is_cyrillic(words);
-    embedder.languages().iter().any(|l| if russian { l == "ru" } else { l == "en" }) || embedder.languages().len() > 5
+/// A text as the embedding model can read it: as it stands where the model reads its alphabet, else in rough English
+/// ([`text::glossary`]) where there is some; `None` where it cannot be read.
+pub fn readable<'a>(embedder: &Embedder, words: &'a str) -> Option<Cow<'a, str>> {
+    let many = embedder.languages().len() > 5;
+    let lang = if text::is_cyrillic(words) { "ru" } else { "en" };
+    if many { Some(Cow::Borrowed(words)) } else { embedder.readable(lang, words) }
 }
 
 /// A short message of one alphabet's letters as the same keys give it on the other layout: "jgthfnjh" is "оператор".

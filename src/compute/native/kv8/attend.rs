@@ -8,6 +8,9 @@
 //!    scales of their values and rounded to bytes, 255 being the largest of this row and chunk;
 //! 3. multiply with the values in whole numbers, and are added to the row's sums with one `fma`.
 //!
+//! Where scores are capped, they are so between the first two, in powers of two. Chunks that lie before the windows of all
+//! rows are not read; of one that a window begins in, the positions before it weigh nothing, as those behind the row.
+//!
 //! A row sees the same chunks, in one order and by the same operations, whatever rows stand beside it and however the
 //! prompt was cut into steps: its result is the same to the last bit.
 //!
@@ -15,29 +18,32 @@
 
 use std::ops::Range;
 
-use super::{COLUMNS, Head, Layout, spread};
-use crate::compute::lanes::{Lanes, exp2};
+use super::token::{Head, spread};
+use super::weigh::{Weights, weigh};
+use super::{COLUMNS, Layout};
 use crate::compute::native::tile::{STEP, Tile};
 use crate::compute::parallel::SharedOut;
+use crate::compute::softcap::soften;
 use crate::compute::{AttentionShape, BLOCK_TOKENS, Plan};
 
 /// Blocks of a chunk.
-const CHUNK_BLOCKS: usize = 4;
+pub(super) const CHUNK_BLOCKS: usize = 4;
 
 /// Positions of a chunk.
-const CHUNK: usize = CHUNK_BLOCKS * BLOCK_TOKENS;
+pub(super) const CHUNK: usize = CHUNK_BLOCKS * BLOCK_TOKENS;
 
 /// Bytes from one step of four numbers to the next in a block's keys.
 const KEY_STEP: usize = 4 * BLOCK_TOKENS;
 
 /// Most rows at a time.
-const MOST_ROWS: usize = 6;
+pub(super) const MOST_ROWS: usize = 6;
 
-/// A token that asks: row `row` of the step, of span `span`, seeing positions below `sees`.
+/// A token that asks: row `row` of the step, of span `span`, seeing positions from `from` to below `sees`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Seen {
     pub(super) span: usize,
     pub(super) row: usize,
+    pub(super) from: usize,
     pub(super) sees: usize,
 }
 
@@ -49,6 +55,8 @@ pub(super) struct Job<'a> {
     pub(super) attention: AttentionShape,
     /// Factor of scores.
     pub(super) scale: f32,
+    /// Scores become `cap * tanh(score / cap)`.
+    pub(super) softcap: Option<f32>,
     pub(super) kv_head: usize,
     /// `[row][head][head_dim]`
     pub(super) q: &'a [f32],
@@ -62,30 +70,24 @@ pub(super) struct Job<'a> {
 pub(super) struct Rows {
     /// Rounded queries, `[row][padded]`.
     q: Vec<i8>,
-    /// What a query's 1 stands for, times the factor of scores, in powers of two.
-    scale: Vec<f32>,
+    /// What a query's 1 stands for, times the factor of scores, in powers of two; 1 where scores are capped.
+    pub(super) scale: Vec<f32>,
+    /// Where scores are capped: the cap in powers of two, and what a query's 1 stands for in caps.
+    cap: Option<f32>,
+    caps: Vec<f32>,
     /// What its sums begin with, against the 128 that keys have too much.
     start: Vec<i32>,
-    sees: Vec<usize>,
+    /// Positions that it sees.
+    pub(super) from: Vec<usize>,
+    pub(super) sees: Vec<usize>,
     /// Largest score so far, in units of `scale`.
-    best: Vec<f32>,
+    pub(super) best: Vec<f32>,
     /// Sum of weights, `2^(score - best)`.
-    total: Vec<f32>,
+    pub(super) total: Vec<f32>,
     /// Weighted sums of values, `[row][padded]`.
     sums: Vec<f32>,
     /// One query or output.
     head: Head,
-}
-
-/// What some rows make of a chunk.
-#[repr(C, align(64))]
-struct Weights {
-    scores: [[f32; CHUNK]; MOST_ROWS],
-    bytes: [[u8; CHUNK]; MOST_ROWS],
-    /// What 1 in `bytes` stands for.
-    scale: [f32; MOST_ROWS],
-    /// What the sums so far are multiplied by.
-    fade: [f32; MOST_ROWS],
 }
 
 /// # Safety
@@ -145,7 +147,10 @@ impl Rows {
             column.resize(rows, value);
         }
         self.start.clear();
+        self.from.clear();
         self.sees.clear();
+        self.caps.clear();
+        self.cap = job.softcap.map(|cap| std::f32::consts::LOG2_E * cap);
         self.head.fit(&job.layout);
         let unit = std::f32::consts::LOG2_E * job.scale;
         for row in 0..rows {
@@ -157,9 +162,18 @@ impl Rows {
                 sum += *to as i32;
             }
             // A query of zeros weighs all positions alike; the least number keeps what is not seen out of that.
-            self.scale[row] = (scale * unit).max(1e-25);
+            let scale = (scale * unit).max(1e-25);
+            self.scale[row] = match self.cap {
+                Some(cap) => {
+                    self.caps.push(scale / cap);
+                    1.0
+                }
+                None => scale,
+            };
             self.start.push(-128 * sum);
-            self.sees.push(job.tokens[row / job.group()].sees);
+            let token = &job.tokens[row / job.group()];
+            self.from.push(token.from);
+            self.sees.push(token.sees);
         }
     }
 
@@ -189,21 +203,17 @@ impl Rows {
 /// As for [`attend_tile`].
 #[inline(always)]
 unsafe fn walk<T: Tile>(job: &Job<'_>, rows: &mut Rows) {
-    let mut weights = Weights {
-        scores: [[0.0; CHUNK]; MOST_ROWS],
-        bytes: [[0; CHUNK]; MOST_ROWS],
-        scale: [0.0; MOST_ROWS],
-        fade: [0.0; MOST_ROWS],
-    };
+    let mut weights = Weights::new();
     let head = job.layout.head();
+    let first = job.tokens.iter().map(|token| token.from).min().unwrap_or(0) / CHUNK;
     let longest = job.tokens.iter().map(|token| token.sees).max().unwrap_or(0);
-    for chunk in 0..longest.div_ceil(CHUNK) {
+    for chunk in first..longest.div_ceil(CHUNK) {
         let start = chunk * CHUNK;
         let mut token = 0;
         while token < job.tokens.len() {
             let run = job.run(token, chunk);
             let mut row = run.start * job.group();
-            let end = run.end * job.group();
+            let mut end = run.end * job.group();
             token = run.end;
             // The last token of a span sees most; of several spans all have whole chunks here.
             let blocks = job.blocks(&job.tokens[run.end - 1], chunk);
@@ -211,9 +221,12 @@ unsafe fn walk<T: Tile>(job: &Job<'_>, rows: &mut Rows) {
             for (at, block) in at.iter_mut().zip(blocks) {
                 *at = job.bytes[(*block as usize * job.attention.kv_heads + job.kv_head) * head..][..head].as_ptr();
             }
-            // Rows of a long prompt that end before this chunk.
+            // Rows of a long prompt that end before this chunk, and those whose window begins behind it.
             while row < end && rows.sees[row] <= start {
                 row += 1;
+            }
+            while row < end && rows.from[end - 1] >= start + CHUNK {
+                end -= 1;
             }
             // Few rows wait for memory: ask for the same head of the chunk's blocks that come next.
             if end - row <= 2 {
@@ -277,9 +290,14 @@ unsafe fn visit<T: Tile, const R: usize>(
                 block += 1;
             }
         }
+        if let Some(cap) = rows.cap {
+            for r in 0..R {
+                soften::<T::Lanes>(&mut weights.scores[r][..count * BLOCK_TOKENS], rows.caps[row + r], cap);
+            }
+        }
         let mut full = true;
         for r in 0..R {
-            full &= rows.sees[row + r] >= start + CHUNK;
+            full &= rows.from[row + r] <= start && rows.sees[row + r] >= start + CHUNK;
         }
         match full {
             true => weigh::<T::Lanes, R, true>(layout, rows, row, start, &blocks[..count], weights),
@@ -337,101 +355,6 @@ unsafe fn scores<T: Tile, const R: usize, const C: usize>(
             let scales = T::load(scales);
             for r in 0..R {
                 T::store(T::mul(T::floats(dots[r][c]), scales), scores[r].as_mut_ptr().add(position + c * COLUMNS));
-            }
-        }
-    }
-}
-
-/// Turns the scores of `R` rows into rounded weights. Each sweep goes over all rows, so that the slow ends of one row
-/// (sums over a vector's lanes) pass while others are worked on.
-///
-/// # Safety
-/// As for [`visit`], with the vectors `L`; `FULL` where all rows see the whole chunk.
-#[inline(always)]
-unsafe fn weigh<L: Lanes, const R: usize, const FULL: bool>(
-    layout: Layout,
-    rows: &mut Rows,
-    row: usize,
-    start: usize,
-    blocks: &[*const u8],
-    weights: &mut Weights,
-) {
-    let count = if FULL { CHUNK_BLOCKS } else { blocks.len() };
-    let end = count * BLOCK_TOKENS;
-    let mut seen = [CHUNK; R];
-    if !FULL {
-        for r in 0..R {
-            seen[r] = rows.sees[row + r].saturating_sub(start).min(CHUNK);
-            // What is not seen may hold anything, even NaN.
-            weights.scores[r][seen[r]..end].fill(-1e30);
-        }
-    }
-    let (mut tops, mut largest) = ([0.0f32; R], [0.0f32; R]);
-    // SAFETY: positions are below `end`, a multiple of 32 and at most `CHUNK`.
-    unsafe {
-        for r in 0..R {
-            let at = weights.scores[r].as_ptr();
-            let (mut a, mut b) = (L::load(at), L::load(at.add(L::N)));
-            let mut j = 2 * L::N;
-            while j < end {
-                a = a.max(L::load(at.add(j)));
-                b = b.max(L::load(at.add(j + L::N)));
-                j += 2 * L::N;
-            }
-            tops[r] = a.max(b).reduce_max();
-        }
-        for r in 0..R {
-            let (before, unit) = (*rows.best.get_unchecked(row + r), *rows.scale.get_unchecked(row + r));
-            let top = if seen[r] > 0 { before.max(tops[r]) } else { before };
-            let fade = if top > before { ((before - top) * unit).exp2() } else { 1.0 };
-            let (unit, minus) = (L::splat(unit), L::splat(-top * unit));
-            let at = weights.scores[r].as_mut_ptr();
-            let (mut a, mut b) = (L::splat(0.0), L::splat(0.0));
-            let (mut most_a, mut most_b) = (a, b);
-            for block in 0..count {
-                let scales = blocks.get_unchecked(block).add(layout.value_scales()).cast::<f32>();
-                let at = at.add(block * BLOCK_TOKENS);
-                let mut j = 0;
-                while j < BLOCK_TOKENS {
-                    let x = exp2(L::load(at.add(j)).fma(unit, minus));
-                    let y = exp2(L::load(at.add(j + L::N)).fma(unit, minus));
-                    (a, b) = (a.add(x), b.add(y));
-                    let x = x.mul(L::load(scales.add(j)));
-                    let y = y.mul(L::load(scales.add(j + L::N)));
-                    x.store(at.add(j));
-                    y.store(at.add(j + L::N));
-                    (most_a, most_b) = (most_a.max(x), most_b.max(y));
-                    j += 2 * L::N;
-                }
-            }
-            if !FULL && seen[r] < end {
-                // These weigh nothing, but the scales beside them may be what another sequence left.
-                weights.scores[r][seen[r]..end].fill(0.0);
-                let mut most = L::load(at);
-                let mut j = L::N;
-                while j < end {
-                    most = most.max(L::load(at.add(j)));
-                    j += L::N;
-                }
-                most_a = most;
-                most_b = most;
-            }
-            if FULL || seen[r] > 0 {
-                let total = rows.total.get_unchecked_mut(row + r);
-                *total = *total * fade + a.add(b).reduce_sum();
-            }
-            *rows.best.get_unchecked_mut(row + r) = top;
-            weights.fade[r] = fade;
-            largest[r] = most_a.max(most_b).reduce_max();
-        }
-        for r in 0..R {
-            weights.scale[r] = largest[r] / 255.0;
-            let inverse = L::splat(if largest[r] > 0.0 { 255.0 / largest[r] } else { 0.0 });
-            let (from, to) = (weights.scores[r].as_ptr(), weights.bytes[r].as_mut_ptr());
-            let mut j = 0;
-            while j < end {
-                L::load(from.add(j)).mul(inverse).store_bytes(to.add(j));
-                j += L::N;
             }
         }
     }

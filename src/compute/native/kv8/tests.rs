@@ -22,6 +22,7 @@ struct Sequence {
 struct Fixture {
     kv: Kv8,
     rope: Rope,
+    how: Attend,
     free: Vec<u32>,
     rng: StdRng,
 }
@@ -35,7 +36,21 @@ impl Fixture {
         let mut kv = Kv8::new(KvShape { layers: 1, blocks, attention }).unwrap();
         // Bytes of 0xff are also NaN where scales lie.
         kv.layers[0].all_mut().fill(0xff);
-        Self { kv, rope: Rope::new(RopeKind::Halves, attention.head_dim & !1, 100.0, |_| 1.0), free, rng }
+        let rope = Rope::new(RopeKind::Halves, attention.head_dim & !1, 100.0, |_| 1.0);
+        Self { kv, rope, how: Attend::plain(attention.head_dim), free, rng }
+    }
+
+    /// The same, attending with a window, with capped scores, or with both, by turns.
+    fn masked(seed: u64, attention: AttentionShape) -> Self {
+        let mut fixture = Self::new(seed, attention);
+        if seed % 3 != 1 {
+            fixture.how.window = Some(fixture.rng.random_range(1..300));
+        }
+        if seed % 3 != 0 {
+            // Some scores lie far beyond such a cap, most within.
+            fixture.how.softcap = Some(fixture.rng.random_range(0.3..4.0));
+        }
+        fixture
     }
 
     fn sequence(&mut self, tokens: usize) -> Sequence {
@@ -67,7 +82,7 @@ impl Fixture {
         self.kv.write(isa, 0, &mut keys, &values, &rope, &plan).unwrap();
         rotate_heads(&mut q, head_dim, heads, &rope);
         let mut out = vec![f32::NAN; q.len()];
-        self.kv.attend(isa, 0, &q, &Attend::plain(head_dim), &plan, &mut out).unwrap();
+        self.kv.attend(isa, 0, &q, &self.how, &plan, &mut out);
         let width = heads * head_dim;
         plan.spans.iter().map(|span| out[span.rows.start * width..span.rows.end * width].to_vec()).collect()
     }
@@ -85,9 +100,13 @@ impl Fixture {
             let q = &q[((sequence.tokens - 1) * heads + head) * head_dim..][..head_dim];
             let at = |t: usize| (t * kv_heads + kv_head) * head_dim;
             let dot = |k: &[f32]| q.iter().zip(k).map(|(a, b)| *a as f64 * *b as f64).sum::<f64>();
-            let weights: Vec<f64> = (0..sequence.tokens)
-                .map(|t| (dot(&keys[at(t)..at(t) + head_dim]) / (head_dim as f64).sqrt()).exp())
-                .collect();
+            let first = self.how.window.map_or(0, |window| sequence.tokens.saturating_sub(window));
+            let weight = |t: usize| {
+                let score = dot(&keys[at(t)..at(t) + head_dim]) / (head_dim as f64).sqrt();
+                let capped = self.how.softcap.map_or(score, |cap| cap as f64 * (score / cap as f64).tanh());
+                if t < first { 0.0 } else { capped.exp() }
+            };
+            let weights: Vec<f64> = (0..sequence.tokens).map(weight).collect();
             let total: f64 = weights.iter().sum();
             for d in 0..head_dim {
                 let sum: f64 = (0..sequence.tokens).map(|t| weights[t] * sequence.values[at(t) + d] as f64).sum();
@@ -106,10 +125,19 @@ fn random_shape(rng: &mut StdRng) -> AttentionShape {
 
 #[test]
 fn attention_of_random_shapes_is_near_the_definition_on_every_instruction_set() {
+    compare_with_the_definition(Fixture::new);
+}
+
+#[test]
+fn windows_and_caps_of_random_shapes_are_near_the_definition_on_every_instruction_set() {
+    compare_with_the_definition(Fixture::masked);
+}
+
+fn compare_with_the_definition(fixture: fn(u64, AttentionShape) -> Fixture) {
     let mut rng = StdRng::seed_from_u64(21);
     for round in 0..14 {
         let attention = random_shape(&mut rng);
-        let mut fixture = Fixture::new(round, attention);
+        let mut fixture = fixture(round, attention);
         let tokens = rng.random_range(1..400);
         let sequence = fixture.sequence(tokens);
         let expected = fixture.plain(&sequence);
@@ -123,43 +151,65 @@ fn attention_of_random_shapes_is_near_the_definition_on_every_instruction_set() 
             let error: f64 = last.iter().zip(&expected).map(|(got, x)| (*got as f64 - x).powi(2)).sum();
             let size: f64 = expected.iter().map(|x| x.powi(2)).sum();
             let off = (error / size).sqrt();
-            assert!(off < 0.03, "{isa:?} {attention:?} {tokens} tokens: off by {off}");
+            assert!(off < 0.03, "{isa:?} {attention:?} {:?} {tokens} tokens: off by {off}", fixture.how);
         }
-        assert!(wide.windows(2).all(|two| two[0] == two[1]), "{attention:?}: other bits on another instruction set");
+        assert!(
+            wide.windows(2).all(|two| two[0] == two[1]),
+            "{attention:?} {:?}: other bits on another instruction set",
+            fixture.how
+        );
     }
 }
 
 #[test]
 fn a_row_gives_the_same_bits_alone_in_chunks_and_beside_others() {
+    compare_chunks_with_the_whole(Fixture::new, 2);
+}
+
+#[test]
+fn a_row_with_a_window_or_a_cap_gives_the_same_bits_alone_in_chunks_and_beside_others() {
+    compare_chunks_with_the_whole(Fixture::masked, 6);
+}
+
+fn compare_chunks_with_the_whole(fixture: fn(u64, AttentionShape) -> Fixture, rounds: u64) {
     let mut rng = StdRng::seed_from_u64(22);
     for isa in Isa::all() {
-        for round in 0..2 {
+        for round in 0..rounds {
             let attention = random_shape(&mut rng);
-            let mut fixture = Fixture::new(100 + round, attention);
+            let mut fixture = fixture(100 + round, attention);
             let sequence = fixture.sequence(331);
             let whole = fixture.step(isa, &[(&sequence, 0, 331)]).remove(0);
             let others: Vec<Sequence> = (0..7).map(|i| fixture.sequence(20 + 37 * i)).collect();
             let mut chunks = fixture.step(isa, &[(&sequence, 0, 16)]).remove(0);
             for (from, to) in [(16, 49), (49, 50), (50, 128), (128, 131), (131, 330)] {
                 let mut parts: Vec<_> = others.iter().map(|other| (other, 0, other.tokens)).collect();
-                parts.insert(round as usize, (&sequence, from, to));
-                chunks.extend(fixture.step(isa, &parts).remove(round as usize));
+                parts.insert(round as usize % 8, (&sequence, from, to));
+                chunks.extend(fixture.step(isa, &parts).remove(round as usize % 8));
             }
             // One token each, as in a decode.
             let mut parts: Vec<_> = others.iter().map(|other| (other, other.tokens - 1, other.tokens)).collect();
             parts.push((&sequence, 330, 331));
             chunks.extend(fixture.step(isa, &parts).pop().unwrap());
-            assert!(whole == chunks, "{isa:?} {attention:?}");
+            assert!(whole == chunks, "{isa:?} {attention:?} {:?}", fixture.how);
         }
     }
 }
 
 #[test]
 fn sequences_that_share_a_prefix_decode_together_to_the_bits_they_give_alone() {
+    compare_together_with_alone(Fixture::new, 200);
+}
+
+#[test]
+fn sequences_that_share_a_prefix_decode_together_with_windows_and_caps() {
+    (200..203).for_each(|seed| compare_together_with_alone(Fixture::masked, seed));
+}
+
+fn compare_together_with_alone(fixture: fn(u64, AttentionShape) -> Fixture, seed: u64) {
     let mut rng = StdRng::seed_from_u64(23);
     for isa in Isa::all() {
         let attention = random_shape(&mut rng);
-        let mut fixture = Fixture::new(200, attention);
+        let mut fixture = fixture(seed, attention);
         let prefix = fixture.sequence(192);
         fixture.step(isa, &[(&prefix, 0, 192)]);
         let sequences: Vec<Sequence> = (0..8)
@@ -176,7 +226,7 @@ fn sequences_that_share_a_prefix_decode_together_to_the_bits_they_give_alone() {
             alone.push(fixture.step(isa, &[(sequence, sequence.tokens - 1, sequence.tokens)]).remove(0));
         }
         let last: Vec<_> = sequences.iter().map(|s| (s, s.tokens - 1, s.tokens)).collect();
-        assert!(fixture.step(isa, &last) == alone, "{isa:?} {attention:?}");
+        assert!(fixture.step(isa, &last) == alone, "{isa:?} {attention:?} {:?}", fixture.how);
         let plan = Plan {
             spans: sequences
                 .iter()
@@ -185,7 +235,7 @@ fn sequences_that_share_a_prefix_decode_together_to_the_bits_they_give_alone() {
                 .collect(),
             rows: 8,
         };
-        assert_eq!(tiles(&plan, 16).1.len(), 1, "what they share is read once");
+        assert_eq!(tiles(&plan, &fixture.how, 16).1.len(), 1, "what they share is read once");
     }
 }
 

@@ -6,7 +6,8 @@
 
 use std::collections::HashMap;
 
-use super::lines::Line;
+use super::code::{Listing, Measures};
+use super::lines::{Line, Page};
 use crate::kb::documents::writer::{Writer, escape};
 
 /// A heading is larger than the body by at least this.
@@ -25,44 +26,56 @@ pub(super) struct Written {
     pub title: Option<String>,
 }
 
-pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
+pub(super) fn write(mut pages: Vec<Page>, out: &mut Writer) -> Written {
     drop_frames(&mut pages);
     let body = body_size(&pages);
     let levels = levels(&pages, body);
     let code_pitches: Vec<f32> =
-        pages.iter().flatten().filter(|line| line.is_surely_code).filter_map(|line| line.pitch).collect();
+        all_lines(&pages).filter(|line| line.is_surely_code).filter_map(|line| line.pitch).collect();
     let is_code = |line: &Line| {
         line.is_surely_code
             || line.pitch.is_some_and(|pitch| code_pitches.iter().any(|known| (known - pitch).abs() < 0.005))
     };
-    let mut written = Written { page_lines: Vec::new(), title: None };
-    let mut largest = 0;
-    let mut paragraph = Paragraph::default();
-    for lines in &pages {
+    pages.iter_mut().enumerate().for_each(|(number, page)| page.find_panels(number, is_code));
+    let measures = Measures::of(&pages, is_code);
+    let mut begun = Begun::default();
+    let (mut title, mut largest) = (None, 0);
+    let (mut paragraph, mut listing) = (Paragraph::default(), Listing::default());
+    for (number, Page { lines, .. }) in pages.iter().enumerate() {
         paragraph.turn_page(out);
         // A paragraph that goes on over the page's end belongs to the page where it began.
-        let mut begun = false;
-        let mut begin = |out: &Writer| {
-            if !std::mem::replace(&mut begun, true) {
-                written.page_lines.push(out.next_line());
-            }
-        };
+        begun.on_page = false;
         let mut at = 0;
+        if listing.is_open() {
+            let code = lines.iter().take_while(|line| is_code(line)).count();
+            if listing.turns_page(number, &lines[..code], &measures) {
+                begun.page(out);
+                at = 1;
+            } else {
+                listing.end(out, &mut begun.lines);
+            }
+        }
         while at < lines.len() {
             let line = &lines[at];
             let code = lines[at..].iter().take_while(|line| is_code(line)).count();
-            if code > 0 && lines[at..at + code].iter().any(|line| line.is_surely_code) {
+            if code > 0 && (listing.is_open() || lines[at..at + code].iter().any(|line| line.is_surely_code)) {
                 paragraph.end(out);
-                begin(&*out);
-                out.leave_lists(0);
-                out.code("", &code_of(&lines[at..at + code]));
-                at += code;
+                let end = at + code;
+                while at < end {
+                    let taken = listing.take(&lines[at..end], &measures);
+                    at += taken;
+                    if taken == 0 {
+                        listing.end(out, &mut begun.lines);
+                    }
+                    begun.page(out);
+                }
                 continue;
             }
+            listing.end(out, &mut begun.lines);
             let rows = table_rows(&lines[at..]);
             if rows > 0 {
                 paragraph.end(out);
-                begin(&*out);
+                begun.page(out);
                 out.leave_lists(0);
                 let cells = |line: &Line| line.segments.iter().map(|s| escape(&s.text)).collect::<Vec<_>>();
                 out.table(&lines[at..at + rows].iter().map(cells).collect::<Vec<_>>());
@@ -71,12 +84,12 @@ pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
             }
             if let Some(level) = level_of(line, body, &levels) {
                 paragraph.end(out);
-                begin(&*out);
+                begun.page(out);
                 let more = heading_lines(&lines[at..], body, &levels);
                 let text = lines[at..at + more].iter().map(Line::text).collect::<Vec<_>>().join(" ");
                 if level < largest || largest == 0 {
                     largest = level;
-                    written.title = Some(text.clone());
+                    title = Some(text.clone());
                 }
                 out.heading(level, &text);
                 at += more;
@@ -86,18 +99,39 @@ pub(super) fn write(mut pages: Vec<Vec<Line>>, out: &mut Writer) -> Written {
                 paragraph.end(out);
             }
             if paragraph.text.is_empty() {
-                begin(&*out);
+                begun.page(out);
             }
             paragraph.add(line);
             at += 1;
         }
-        if !begun {
+        if !begun.on_page {
             paragraph.end(out);
-            written.page_lines.push(out.next_line());
+            begun.page(out);
         }
     }
+    listing.end(out, &mut begun.lines);
     paragraph.end(out);
-    written
+    Written { page_lines: begun.lines, title }
+}
+
+/// On which lines of the text pages begin.
+#[derive(Default)]
+struct Begun {
+    lines: Vec<usize>,
+    /// True once the page at hand has begun.
+    on_page: bool,
+}
+
+impl Begun {
+    fn page(&mut self, out: &Writer) {
+        if !std::mem::replace(&mut self.on_page, true) {
+            self.lines.push(out.next_line());
+        }
+    }
+}
+
+fn all_lines(pages: &[Page]) -> impl Iterator<Item = &Line> {
+    pages.iter().flat_map(|page| &page.lines)
 }
 
 /// How many lines the heading at the beginning takes: up to three.
@@ -111,7 +145,7 @@ fn heading_lines(lines: &[Line], body: f64, levels: &[i64]) -> usize {
 }
 
 /// Takes away what is repeated at the edges of the pages: running titles, page numbers.
-fn drop_frames(pages: &mut [Vec<Line>]) {
+fn drop_frames(pages: &mut [Page]) {
     let key = |line: &Line| {
         let text: String = line.text().chars().map(|c| if c.is_ascii_digit() { '#' } else { c }).collect();
         let text = text.replace("##", "#").replace("##", "#");
@@ -120,23 +154,25 @@ fn drop_frames(pages: &mut [Vec<Line>]) {
     let is_edge = |line: &Line| line.height_share < EDGE || line.height_share > 1.0 - EDGE;
     let mut seen: HashMap<(String, i64), usize> = HashMap::new();
     for page in pages.iter() {
-        let mut on_page: Vec<_> = page.iter().filter(|line| is_edge(line)).map(key).collect();
+        let mut on_page: Vec<_> = page.lines.iter().filter(|line| is_edge(line)).map(key).collect();
         on_page.sort();
         on_page.dedup();
         on_page.into_iter().for_each(|key| *seen.entry(key).or_default() += 1);
     }
-    // Left and right pages have frames of their own.
-    let needed = (pages.len() * 2 / 5).max(3);
+    // Left and right pages have frames of their own. On two pages alone, what is repeated may also be a heading.
+    let needed = (pages.len() * 2 / 5).max(if pages.len() == 2 { 2 } else { 3 });
+    let largest = if pages.len() == 2 { body_size(pages) * LARGER } else { f64::INFINITY };
     let bare_number = |line: &Line| {
         let text = line.text();
         text.len() <= 5
             && text.chars().any(|c| c.is_ascii_digit())
-            && text.chars().all(|c| c.is_ascii_digit() || "-– ".contains(c))
+            && text.chars().all(|c| c.is_ascii_digit() || "-–/ ".contains(c))
     };
     let many = pages.len() > 1;
     for page in pages {
-        page.retain(|line| {
-            !is_edge(line) || (seen.get(&key(line)).is_none_or(|times| *times < needed) && !(many && bare_number(line)))
+        page.lines.retain(|line| {
+            let is_repeated = seen.get(&key(line)).is_some_and(|times| *times >= needed) && line.size < largest;
+            !is_edge(line) || !(is_repeated || many && bare_number(line))
         });
     }
 }
@@ -146,9 +182,9 @@ fn step(size: f64) -> i64 {
     (size * 2.0).round() as i64
 }
 
-fn body_size(pages: &[Vec<Line>]) -> f64 {
+fn body_size(pages: &[Page]) -> f64 {
     let mut chars: HashMap<i64, usize> = HashMap::new();
-    for line in pages.iter().flatten().filter(|line| !line.is_surely_code) {
+    for line in all_lines(pages).filter(|line| !line.is_surely_code) {
         *chars.entry(step(line.size)).or_default() += line.text().chars().count();
     }
     let most = chars.into_iter().max_by_key(|(size, chars)| (*chars, std::cmp::Reverse(*size)));
@@ -156,9 +192,9 @@ fn body_size(pages: &[Vec<Line>]) -> f64 {
 }
 
 /// Sizes of headings, the largest first.
-fn levels(pages: &[Vec<Line>], body: f64) -> Vec<i64> {
+fn levels(pages: &[Page], body: f64) -> Vec<i64> {
     let mut sizes: Vec<i64> =
-        pages.iter().flatten().filter(|line| could_be_heading(line, body)).map(|line| step(line.size)).collect();
+        all_lines(pages).filter(|line| could_be_heading(line, body)).map(|line| step(line.size)).collect();
     sizes.sort_unstable_by(|a, b| b.cmp(a));
     sizes.dedup();
     // Sizes next to each other are one level.
@@ -180,26 +216,6 @@ fn level_of(line: &Line, body: f64, levels: &[i64]) -> Option<usize> {
     }
     let size = step(line.size);
     levels.iter().position(|level| (level - size).abs() <= 1).map(|at| (at + 1).min(5))
-}
-
-/// Code on its grid, with the empty lines that the distance shows.
-fn code_of(lines: &[Line]) -> String {
-    let left = lines.iter().map(Line::x0).fold(f64::INFINITY, f64::min);
-    let gaps: Vec<f64> = lines.windows(2).map(|pair| pair[1].y - pair[0].y).filter(|gap| *gap > 0.0).collect();
-    let leading = gaps.iter().copied().fold(f64::INFINITY, f64::min);
-    let mut text = String::new();
-    for (at, line) in lines.iter().enumerate() {
-        if at > 0 {
-            let gap = line.y - lines[at - 1].y;
-            let empty = if leading.is_finite() && gap > 0.0 { (gap / leading).round() as usize } else { 1 };
-            text.push_str(&"\n".repeat(empty.clamp(1, 4)));
-        }
-        let cell = f64::from(line.pitch.unwrap_or(0.6)) * line.size;
-        let indent = if cell > 0.0 { ((line.x0() - left) / cell).round().max(0.0) as usize } else { 0 };
-        text.push_str(&" ".repeat(indent.min(200)));
-        text.push_str(if line.grid.is_empty() { line.segments.first().map_or("", |s| &s.text) } else { &line.grid });
-    }
-    text
 }
 
 /// How many lines from here are rows of one table; 0 where none begins.
@@ -311,21 +327,14 @@ impl Paragraph {
 
 #[cfg(test)]
 mod tests {
-    use super::super::lines::tests::typed;
-    use super::super::lines::{Glyph, of};
+    use super::super::lines::tests::{set, typed};
+    use super::super::lines::{Glyph, Page};
     use super::*;
 
     fn markdown(pages: Vec<Vec<Glyph>>) -> (String, Written) {
         let mut out = Writer::new(1 << 20);
-        let written = write(pages.into_iter().map(|page| of(page, 800.0)).collect(), &mut out);
+        let written = write(pages.into_iter().map(|page| Page::of(page, Vec::new(), 800.0)).collect(), &mut out);
         (out.finish().trim().to_string(), written)
-    }
-
-    /// Letters of unlike widths, as fonts for reading have.
-    fn set(text: &str, x: f64, y: f64, size: f64) -> Vec<Glyph> {
-        let mut glyphs = typed(text, x, y, size, 0.5);
-        glyphs.iter_mut().step_by(2).for_each(|g| g.advance = 0.45);
-        glyphs
     }
 
     #[test]

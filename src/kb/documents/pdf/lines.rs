@@ -3,6 +3,8 @@
 //! Letters come in the order in which they were drawn, which is nearly always the order of reading, columns included.
 //! A *segment* is a run of them on one baseline without a wide gap; a *line* is one or more segments beside each other.
 
+use hayro_interpret::kurbo::Rect;
+
 /// A gap wider than this, in sizes, is a space.
 const SPACE: f64 = 0.18;
 /// A gap wider than this, in sizes, parts two segments: the cells of a table.
@@ -36,12 +38,16 @@ pub(super) struct Line {
     pub segments: Vec<Segment>,
     /// Width of all its letters in sizes, where it is one.
     pub pitch: Option<f32>,
+    /// How far apart they stand, in points.
+    pub cell: f64,
     /// True where the letters are such that only a font for code gives them one width.
     pub is_surely_code: bool,
     /// The line on a grid of letters, without what stands before its first.
     pub grid: String,
     /// Share of the page's height at which it stands.
     pub height_share: f64,
+    /// Page and number of the panel of code that it stands in.
+    pub panel: Option<(usize, usize)>,
 }
 
 impl Line {
@@ -58,8 +64,49 @@ impl Line {
     }
 }
 
+/// What stands on a page.
+pub(super) struct Page {
+    pub lines: Vec<Line>,
+    /// Areas that are painted or framed.
+    panels: Vec<Rect>,
+}
+
+impl Page {
+    pub fn of(glyphs: Vec<Glyph>, panels: Vec<Rect>, height: f64) -> Self {
+        Self { lines: of(glyphs, height), panels: merged(panels) }
+    }
+
+    /// Says of each line of code in which panel it stands. Only panels that hold nothing else count, of those around each
+    /// other the largest.
+    pub fn find_panels(&mut self, page: usize, is_code: impl Fn(&Line) -> bool) {
+        self.panels.sort_by(|a, b| b.area().total_cmp(&a.area()));
+        for (number, panel) in self.panels.iter().enumerate() {
+            let holds =
+                |line: &Line| panel.y0 < line.y && line.y < panel.y1 && line.x0() < panel.x1 && line.x1() > panel.x0;
+            if self.lines.iter().filter(|line| holds(line)).all(&is_code) {
+                let inside = self.lines.iter_mut().filter(|line| line.panel.is_none() && holds(line));
+                inside.for_each(|line| line.panel = Some((page, number)));
+            }
+        }
+    }
+}
+
+/// Panels that touch, one below the other, are one: some programs paint line by line.
+fn merged(mut panels: Vec<Rect>) -> Vec<Rect> {
+    let side = |x: f64| (x * 2.0).round() as i64;
+    panels.sort_by(|a, b| (side(a.x0), side(a.x1)).cmp(&(side(b.x0), side(b.x1))).then(a.y0.total_cmp(&b.y0)));
+    panels.dedup_by(|below, above| {
+        let touch = (side(below.x0), side(below.x1)) == (side(above.x0), side(above.x1)) && below.y0 <= above.y1 + 0.75;
+        if touch {
+            above.y1 = above.y1.max(below.y1);
+        }
+        touch
+    });
+    panels
+}
+
 /// The lines of a page, in the order of reading.
-pub(super) fn of(glyphs: Vec<Glyph>, page_height: f64) -> Vec<Line> {
+fn of(glyphs: Vec<Glyph>, page_height: f64) -> Vec<Line> {
     let mut rows: Vec<Vec<Glyph>> = Vec::new();
     for glyph in glyphs {
         match rows.last_mut() {
@@ -111,10 +158,11 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
     let visible = |g: &&Glyph| g.text.chars().any(|c| !c.is_whitespace() && !c.is_control());
     let first = row.iter().find(visible)?.clone();
     let size = median(row.iter().filter(visible).map(|g| g.size));
-    let pitch = row.iter().filter(visible).all(|g| (g.advance - first.advance).abs() < 0.005).then_some(first.advance);
+    let pitch = pitch(row.iter().filter(visible).map(|g| g.advance));
     let letters: std::collections::BTreeSet<&str> =
         row.iter().map(|g| g.text.as_str()).filter(|t| t.chars().all(char::is_alphabetic)).collect();
-    let is_surely_code = pitch.is_some() && letters.len() >= 4;
+    let is_even = row.iter().filter(visible).all(|g| (g.advance - first.advance).abs() < 0.005);
+    let is_surely_code = is_even && letters.len() >= 4;
     let mut segments: Vec<Segment> = Vec::new();
     for glyph in &row {
         let text = glyph.text.replace(|c: char| c.is_control(), "");
@@ -137,25 +185,50 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
     }
     segments.iter_mut().for_each(|s| s.text = s.text.trim().to_string());
     segments.retain(|s| !s.text.is_empty());
-    let cell = f64::from(first.advance) * size;
-    let mut grid = String::new();
-    if pitch.is_some() && cell > 0.0 {
-        let mut column = 0usize;
-        for glyph in row.iter().filter(visible) {
-            let at = (((glyph.x - first.x) / cell).round().max(0.0) as usize).min(2000);
-            if at > column {
-                grid.push_str(&" ".repeat(at - column));
-                column = at;
-            }
-            grid.push_str(&glyph.text);
-            column += 1;
+    let (cell, grid) = match pitch {
+        Some(pitch) if pitch > 0.0 => {
+            let letters: Vec<&Glyph> = row.iter().filter(visible).collect();
+            on_grid(&letters, f64::from(pitch) * size)
         }
-    }
+        _ => (0.0, String::new()),
+    };
     let height_share = if page_height > 0.0 { first.y / page_height } else { 0.5 };
-    Some(Line { y: first.y, size, segments, pitch, is_surely_code, grid, height_share })
+    Some(Line { y: first.y, size, segments, pitch, cell, is_surely_code, grid, height_share, panel: None })
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+/// The width of all letters, in sizes, where it is one. Of many letters some may be wider: a font for code does not have them
+/// all.
+fn pitch(advances: impl Iterator<Item = f32> + Clone) -> Option<f32> {
+    let usual = median(advances.clone().map(f64::from)) as f32;
+    let (mut all, mut others) = (0, 0);
+    for advance in advances {
+        all += 1;
+        others += usize::from((advance - usual).abs() >= 0.005);
+    }
+    (others == 0 || all >= 8 && others * 6 <= all).then_some(usual)
+}
+
+/// Letters of this width on a grid, and how far apart its columns are. Some programs (LaTeX's listings) set letters farther
+/// apart than they are wide, and in words not evenly; so each is placed by the one before it.
+fn on_grid(letters: &[&Glyph], width: f64) -> (f64, String) {
+    let steps: Vec<f64> = letters.windows(2).map(|pair| pair[1].x - pair[0].x).collect();
+    let near: Vec<f64> = steps.iter().copied().filter(|step| (0.95 * width..1.4 * width).contains(step)).collect();
+    let mut cell = if near.len() >= 3 { median(near.into_iter()) } else { width };
+    let columns = |cell: f64| steps.iter().map(move |step| (step / cell).round().clamp(1.0, 2000.0) as usize);
+    let all: usize = columns(cell).sum();
+    let whole = steps.iter().sum::<f64>() / all.max(1) as f64;
+    if all >= 3 && (0.9 * cell..1.15 * cell).contains(&whole) {
+        cell = whole;
+    }
+    let mut grid = letters.first().map_or(String::new(), |first| first.text.clone());
+    for (columns, letter) in columns(cell).zip(&letters[1..]) {
+        grid.push_str(&" ".repeat(columns - 1));
+        grid.push_str(&letter.text);
+    }
+    (cell, grid)
+}
+
+pub(super) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or(0.0)
@@ -171,6 +244,13 @@ pub(super) mod tests {
         let glyph =
             |(at, c): (usize, char)| Glyph { x: x + at as f64 * width, y, size, width, advance, text: c.into() };
         text.chars().enumerate().filter(|(_, c)| *c != ' ').map(glyph).collect()
+    }
+
+    /// Letters of unlike widths, as fonts for reading have.
+    pub fn set(text: &str, x: f64, y: f64, size: f64) -> Vec<Glyph> {
+        let mut glyphs = typed(text, x, y, size, 0.5);
+        glyphs.iter_mut().step_by(2).for_each(|g| g.advance = 0.45);
+        glyphs
     }
 
     #[test]
@@ -189,5 +269,20 @@ pub(super) mod tests {
         let lines = of(typed("if x:   return_y", 10.0, 20.0, 10.0, 0.6), 800.0);
         assert_eq!(lines[0].grid, "if x:   return_y");
         assert!(lines[0].is_surely_code);
+    }
+
+    #[test]
+    fn code_whose_letters_stand_wider_than_they_are_keeps_its_columns() {
+        // Words of 6 points a letter, in letters of 5, spread over their room.
+        let mut glyphs = Vec::new();
+        for (column, word) in [(0, "install"), (8, "--all"), (16, "now")] {
+            let len = word.len() as f64;
+            let spread = len / (len + 1.0);
+            for (at, mut glyph) in typed(word, 0.0, 20.0, 10.0, 0.5).into_iter().enumerate() {
+                glyph.x = 10.0 + 6.0 * column as f64 + spread + at as f64 * (5.0 + spread);
+                glyphs.push(glyph);
+            }
+        }
+        assert_eq!(of(glyphs, 800.0)[0].grid, "install --all   now");
     }
 }
