@@ -16,7 +16,7 @@
 //! | 1 | [`model`] | weights to numbers: GGUF, tokenizers, the decoder |
 //! | 1 | [`classify`] | small learned classifiers, calibrated |
 //! | 0 | [`compute`] | the operations that the models are written in |
-//! | 0 | [`config`], [`telemetry`], [`personal`], [`stats`], [`text`] | settings; logs and metrics; personal data, found and masked; intervals; words, stems, sentences |
+//! | 0 | [`config`], [`telemetry`], [`personal`], [`stats`], [`text`] | settings; logs and metrics; personal data, found and masked; intervals; words, stems, sentences, rough English |
 
 pub mod api;
 pub mod classify;

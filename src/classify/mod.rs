@@ -5,7 +5,8 @@
 //! into probabilities ([`calibrate`]), and whose threshold is the lowest that refuses next to none of the protected
 //! rows. *Character model*: how surprising a text's letters are ([`charmodel`]), which tells keyboard mashing from
 //! words. *Panel*: one label by several detectors that see different things of a text, and its nearest examples ([`panel`]).
-//! *Scope*: whether a text is like anything among examples ([`scope`]). *Stack*: a few
+//! *Scope*: whether a text is like anything among examples ([`scope`]), and whether it is put in the words
+//! of the company's texts (*vocabulary*). *Stack*: a few
 //! measures as one probability ([`stack`]). Everything is deterministic: the same rows give the same weights.
 
 pub mod calibrate;
@@ -21,5 +22,5 @@ pub use charmodel::CharModel;
 pub use logistic::{Detector, Training, teach};
 pub use ngrams::Features;
 pub use panel::Panel;
-pub use scope::Scope;
+pub use scope::{Scope, Vocabulary};
 pub use stack::Stack;

@@ -3,7 +3,7 @@
 /// Size of the hashed space.
 pub const BUCKETS: usize = 1 << 14;
 /// Most signs beside the n-grams.
-pub const SIGNS: usize = 48;
+pub const SIGNS: usize = 64;
 /// Weight of the n-grams beside signs: a sign says more than any letters.
 const BESIDE_SIGNS: f32 = 0.6;
 /// Longest run of characters that is read; a classifier of messages needs no more.

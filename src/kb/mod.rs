@@ -111,6 +111,8 @@ pub struct Passage {
     /// Best cosine of the query with the chunk's vectors (a FAQ entry has one for its question and one for its
     /// answer); `None` where the dense leg did not run.
     pub cosine: Option<f32>,
+    /// Cosine with the vector of its text.
+    pub text_cosine: Option<f32>,
     /// Cosine with the nearest of the chunk's questions.
     pub question_cosine: Option<f32>,
     /// The cosines compare rough English ([`crate::text::glossary`]), so they say less.

@@ -39,6 +39,9 @@ pub const NEAR: f32 = 0.42;
 /// The same for a find that stands out from all others by this much.
 const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
+/// Share of the question's own words that a page must say where it fits less than [`QUOTE`], and less than [`NEAR`].
+const NEAR_COVERED: f32 = 0.25;
+const FAR_COVERED: f32 = 0.25;
 /// By so much a sample answer must be nearer than an entry or a page.
 const SAMPLE: f32 = 0.1;
 /// Fit from which an image is shown to whoever asks for one.
@@ -59,6 +62,14 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         && let Some(mode) = code(query, findings, lexicon)
     {
         return mode;
+    }
+    // Something to be typed is code where the page that fits best has it; elsewhere it may be said in a sentence.
+    if query.intent.typed
+        && let Some(Mode::Quoted { candidate, confidence }) = code(query, findings, lexicon)
+        && confidence >= NEAR.min(findings.in_domain())
+        && article.is_some_and(|best| best.chunk.path == candidate.chunk.path)
+    {
+        return Mode::Quoted { candidate, confidence };
     }
     if query.intent.picture
         && let Some(shown) = picture(findings, lexicon)
@@ -108,13 +119,24 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     } else {
         NEAR
     };
-    if let Some(first) = nearest.filter(|c| c.fit >= least) {
+    if let Some(first) = nearest.filter(|c| c.fit >= least && speaks_of_it(c)) {
         return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
     }
     if let Some((place, fit)) = place.filter(|(_, fit)| *fit >= 0.6 && query.intent.place) {
         return Mode::AppMap { places: vec![place], confidence: fit };
     }
     Mode::Nothing { confidence: fit_of(faq).max(fit_of(article)) }
+}
+
+/// The less a page fits, the more of the question's own words it must say to be pointed to as near. One that no leg of
+/// the search brought up shares single words with the question.
+fn speaks_of_it(candidate: &Candidate) -> bool {
+    let least = match candidate.fit {
+        fit if fit < NEAR => FAR_COVERED,
+        fit if fit < QUOTE => NEAR_COVERED,
+        _ => return true,
+    };
+    candidate.chunk.kind != SourceKind::Article || candidate.evidence.covered.is_some_and(|share| share >= least)
 }
 
 /// A code fragment: the one whose names fit, or a question back where several do.
@@ -136,7 +158,7 @@ fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
     if best.fit < 0.3 || !query.strangers.is_empty() {
         return None;
     }
-    if query.names.is_empty() && best.fit < 0.75 {
+    if query.names.is_empty() && query.code_in.is_empty() && best.fit < 0.75 {
         let mut options: Vec<String> = Vec::new();
         for candidate in fitting.iter().filter(|c| best.fit - c.fit < 0.1 && !c.own_names.is_empty()) {
             let title = short_title(&candidate.chunk);
@@ -217,7 +239,7 @@ pub fn excerpt(chunk: &Chunk, query: &Query, lexicon: &Lexicon, max_chars: usize
     let score = |block: &str| {
         let stems = text::content_stems(block);
         let hay = stems.iter().map(|s| s.as_str()).collect();
-        let code = if query.intent.code && block.contains("[[code:") { 0.5 } else { 0.0 };
+        let code = if query.intent.wants_code() && block.contains("[[code:") { 0.5 } else { 0.0 };
         text::coverage(&query.stems, &hay, |s| lexicon.rarity(s)) + code
     };
     let text = own_words(&text, &lexicon.boilerplate, score);
@@ -283,6 +305,7 @@ mod tests {
     use super::super::lexicon::tests::faq;
     use super::*;
     use std::collections::HashSet;
+    use std::sync::Arc;
 
     fn candidate(id: &str, fit: f32, names: &[&str]) -> Candidate {
         Candidate {
@@ -321,6 +344,24 @@ mod tests {
     fn what_the_source_does_not_name_is_quoted_and_never_written() {
         let q = Query { strangers: HashSet::from(["paypal".to_string()]), ..Default::default() };
         assert_eq!(mode(&q, vec![], vec![candidate("b", 0.6, &[])], true), "quoted");
+    }
+
+    #[test]
+    fn the_less_a_page_fits_the_more_of_the_question_it_must_say() {
+        let found = |fit: f32, covered: Option<f32>| {
+            let mut page = candidate("page", fit, &[]);
+            page.chunk = Arc::new(Chunk { kind: SourceKind::Article, ..(*page.chunk).clone() });
+            page.evidence.covered = covered;
+            mode(&Query::default(), vec![], vec![page], false)
+        };
+        assert_eq!(
+            [found(0.45, None), found(0.45, Some(0.2)), found(0.45, Some(0.3))],
+            ["nothing", "nothing", "quoted"]
+        );
+        assert_eq!(
+            [found(0.35, Some(0.3)), found(0.35, Some(0.5)), found(0.55, None)],
+            ["nothing", "quoted", "quoted"]
+        );
     }
 
     #[test]

@@ -107,6 +107,48 @@ pub fn named(message: &str) -> BTreeSet<&'static str> {
     found
 }
 
+/// Families that only say in which language an example is to be: what it is about is said by the other words. "nginx" or
+/// "terminal" may be the subject itself.
+const LANGUAGES: [&str; 10] = ["python", "javascript", "php", "ruby", "go", "java", "kotlin", "swift", "dart", "rust"];
+/// What is made for one language and named by it: "the PHP SDK" is a subject.
+const MADE_FOR: [&str; 14] = [
+    "sdk",
+    "сдк",
+    "library",
+    "client",
+    "package",
+    "module",
+    "framework",
+    "версия",
+    "библиотека",
+    "библиотеки",
+    "клиент",
+    "пакет",
+    "модуль",
+    "фреймворк",
+];
+
+/// The message without the words that name a programming language; products and frameworks stay.
+pub fn without_languages(message: &str) -> String {
+    let names = |word: &str| {
+        FAMILIES.iter().any(|f| {
+            let plain = f.fences.contains(&word) || f.words.contains(&word) && text::is_cyrillic(word);
+            LANGUAGES.contains(&f.name) && plain && !f.words_in.contains(&word)
+        })
+    };
+    let tokens: Vec<&str> = message.split_whitespace().collect();
+    let folded: Vec<String> = tokens.iter().map(|token| text::fold(token)).collect();
+    let is_made_for = |at: usize| {
+        folded.get(at).is_some_and(|token| text::words(token).first().is_some_and(|word| MADE_FOR.contains(word)))
+    };
+    let kept = tokens.iter().enumerate().filter(|(at, _)| {
+        let words = text::words(&folded[*at]);
+        let language = !words.is_empty() && words.iter().all(|word| names(word));
+        !language || is_made_for(at + 1) || at.checked_sub(1).is_some_and(is_made_for)
+    });
+    kept.map(|(_, token)| *token).collect::<Vec<_>>().join(" ")
+}
+
 /// The family of a fence's language, where it is known.
 pub fn family_of(fence: &str) -> Option<&'static str> {
     let fence = fence.to_lowercase();
@@ -146,6 +188,15 @@ mod tests {
         assert!(named("хэш личности на ноде").contains("javascript"));
         assert!(named("identity hash in go").contains("go"));
         assert!(named("where do I go to change it").is_empty());
+    }
+
+    #[test]
+    fn a_language_is_no_subject_and_a_product_named_after_it_is() {
+        assert_eq!(without_languages("как завести лид на python?"), "как завести лид на");
+        assert_eq!(without_languages("install the widget, in JavaScript"), "install the widget, in");
+        for subject in ["Flask, b24phpsdk and node-red behind nginx", "install the PHP SDK", "where do I go"] {
+            assert_eq!(without_languages(subject), subject);
+        }
     }
 
     #[test]

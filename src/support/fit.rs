@@ -38,6 +38,9 @@ pub struct Evidence {
     pub missing: f32,
     /// Likeness by vectors, where the embedding model reads the language.
     pub like: Option<f32>,
+    /// Share of the question's own words, unknown ones in full, where a leg of the search brought the page up; else it
+    /// was found for single words.
+    pub covered: Option<f32>,
 }
 
 /// The knowledge's side of a turn.
@@ -113,7 +116,7 @@ struct Trust {
     not_found: f32,
     /// Share of a fit that vectors decide, where there are any; words decide the rest.
     weight: f32,
-    /// Likeness of an entry from those of its question and of the nearest of question and answer.
+    /// Likeness of an entry from those of its question and of its text.
     of_entry: fn(f32, f32) -> f32,
 }
 
@@ -123,15 +126,15 @@ const AS_WRITTEN: Trust = Trust {
     range: 0.42,
     not_found: 0.1,
     weight: 0.55,
-    of_entry: |question, nearest| question.max(0.95 * nearest),
+    of_entry: |question, text| question.max(0.95 * text),
 };
 /// Of rough English: words left out and mistaken blur what is alike and what is not.
 const BY_GLOSSARY: Trust = Trust {
-    floor: 0.25,
+    floor: 0.2,
     range: 0.5,
     not_found: 0.0,
     weight: 0.5,
-    of_entry: |question, nearest| (question + 0.6 * nearest) / 1.6,
+    of_entry: |question, text| 0.4 * question + 0.6 * text,
 };
 
 impl Trust {
@@ -155,6 +158,11 @@ struct Like {
 const MISSING: f32 = 0.15;
 const MISSING_WITH_VECTOR: f32 = 0.1;
 
+/// What is left of a fit where an amount is asked for and none is given of anything that the question speaks of.
+const NO_AMOUNT: f32 = 0.6;
+/// Weight, beside the heaviest, from which a word of the question is its subject: the product's name stands everywhere.
+const SUBJECT: f32 = 0.4;
+
 /// Fits of what a search found, and of all FAQ questions and pages by their words.
 pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator: &str, instruction: &str) -> Findings {
     let mine = |c: &Chunk| c.lang == query.lang && c.serves(operator, instruction);
@@ -173,8 +181,8 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .map(|(_, q)| {
             let passage = found(&q.chunk.id);
             let cosine = passage.and_then(|p| p.question_cosine.or(p.cosine));
-            let nearest = trust.likeness(passage.and_then(|p| p.cosine));
-            let value = (trust.of_entry)(trust.likeness(cosine), nearest);
+            let text = trust.likeness(passage.and_then(|p| p.text_cosine));
+            let value = (trust.of_entry)(trust.likeness(cosine), text);
             let like = by_vector.then_some(Like { value, weight: trust.weight });
             question_fit(query, q, cosine, like, lexicon)
         })
@@ -195,7 +203,9 @@ pub fn findings(query: &Query, passages: &[Passage], lexicon: &Lexicon, operator
         .map(|c| {
             let cosine = found(&c.id).and_then(|p| p.cosine);
             let like = Like { value: trust.likeness(cosine), weight: trust.weight };
-            page_fit(query, c, cosine, by_vector.then_some(like), lexicon)
+            let mut candidate = page_fit(query, c, cosine, by_vector.then_some(like), lexicon);
+            candidate.evidence.covered = found(&c.id).map(|p| p.coverage);
+            candidate
         })
         .filter(|c| c.fit > 0.05)
         .collect();
@@ -259,7 +269,7 @@ fn question_fit(
             few_words(&mut fit, &mut doubts, query, &spoken);
         }
         if best.as_ref().is_none_or(|(f, ..)| fit > *f) {
-            let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value) };
+            let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value), covered: None };
             best = Some((fit, doubts, names.difference(&query.names).cloned().collect(), evidence));
         }
     }
@@ -298,7 +308,7 @@ fn page_fit(
         doubts.push("in another language");
     }
     let own_names = sheet.head_names.difference(&query.names).cloned().collect();
-    let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value) };
+    let evidence = Evidence { said, asked, answered, missing, like: like.map(|l| l.value), covered: None };
     Candidate { chunk: chunk.clone(), fit: fit.clamp(0.0, 1.0), doubts, own_names, cosine, evidence }
 }
 
@@ -327,6 +337,10 @@ fn doubt(
     } else if actions::differ(&query.stems, asked) {
         *fit -= 0.04;
         doubts.push("another action");
+    }
+    if query.intent.amount && !query.terms.touched_by(&sheet.counted, SUBJECT) {
+        *fit *= NO_AMOUNT;
+        doubts.push("gives no amount");
     }
     let broken = |stems: &[String]| stems.iter().any(|s| s == "#broken");
     if broken(&query.stems) != broken(asked) && !(broken(&query.stems) && sheet.all.contains("#broken")) {

@@ -44,7 +44,7 @@ pub fn sections(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Vec<Ca
         .filter_map(|chunk| {
             let page = *by_path.get(chunk.path.as_str())?;
             let own = findings.articles.iter().find(|c| c.chunk.id == chunk.id);
-            let fit = fit(query, page, own, lexicon.sheet(&chunk.id)?, lexicon);
+            let fit = fit(query, page, own, chunk, lexicon.sheet(&chunk.id)?, lexicon);
             Some(Candidate { chunk: chunk.clone(), fit, ..own.unwrap_or(page).clone() })
         })
         .collect();
@@ -96,16 +96,26 @@ fn renumbered(chunk: &Chunk, from: usize) -> (String, Vec<Asset>) {
     (text.replace('\u{1}', ""), assets)
 }
 
-fn fit(query: &Query, page: &Candidate, own: Option<&Candidate>, sheet: &Sheet, lexicon: &Lexicon) -> f32 {
+fn fit(
+    query: &Query,
+    page: &Candidate,
+    own: Option<&Candidate>,
+    chunk: &Chunk,
+    sheet: &Sheet,
+    lexicon: &Lexicon,
+) -> f32 {
+    let in_language = chunk.headings.last().is_some_and(|own| !fences::named(own).is_disjoint(&query.code_in));
     let said = query.terms.share(&query.terms.parts_in(&sheet.all));
     let answered = query.terms.share_of_other(&sheet.head, lexicon);
     let heading = match sheet.own_head.is_empty() {
         true => OPENING * answered,
+        // "PHP" among "PHP", "Ruby", "Go": the language that is asked for is not among the query's words.
+        false if in_language => 1.0,
         false if announces(&sheet.own_head) => ANNOUNCED,
         false => query.terms.share_of_other(&sheet.own_head, lexicon),
     };
     let own = own.map_or(page.fit * UNSEEN, |c| c.fit);
-    (0.3 * page.fit + 0.2 * own + 0.1 * said + 0.1 * answered + 0.3 * heading).clamp(0.0, 1.0)
+    (0.4 * page.fit + 0.2 * own + 0.15 * said + 0.05 * answered + 0.2 * heading).clamp(0.0, 1.0)
 }
 
 /// True for headings like "Example", "Full code sample", «Пример кода».

@@ -31,7 +31,7 @@ const MOST_OF_ANOTHER: usize = 200;
 
 /// (label, whose lesson it is written for, one message a line). Look-alikes are honest messages for one judge to learn
 /// its own contrast from.
-const GENERAL: [(&str, &str, &str); 18] = [
+const GENERAL: [(&str, &str, &str); 20] = [
     ("wants_person", "wants_person", include_str!("general/wants_person.txt")),
     ("wants_person", "wants_person", include_str!("general/wish_patterns.txt")),
     (CUSTOMER, ALL, include_str!("general/customer.txt")),
@@ -39,6 +39,7 @@ const GENERAL: [(&str, &str, &str); 18] = [
     (CUSTOMER, "injection", include_str!("general/attack_alikes.txt")),
     (CUSTOMER, "spam", include_str!("general/spam_alikes.txt")),
     (CUSTOMER, ALL, include_str!("general/talk.txt")),
+    (CUSTOMER, "off_topic", include_str!("general/scope_alikes.txt")),
     (PROSE, ALL, include_str!("general/prose.txt")),
     (PROSE, ALL, include_str!("general/manuals.txt")),
     ("injection", "injection", include_str!("general/injection.txt")),
@@ -50,6 +51,7 @@ const GENERAL: [(&str, &str, &str); 18] = [
     ("rude", ALL, include_str!("general/rude.txt")),
     ("rude", ALL, include_str!("general/rude_patterns.txt")),
     ("off_topic", ALL, include_str!("general/off_topic.txt")),
+    ("off_topic", "off_topic", include_str!("general/off_topic_patterns.txt")),
 ];
 
 /// Written for every judge's lesson.
@@ -72,6 +74,11 @@ impl Example {
     /// What is in every judge's lesson.
     fn for_all(text: &str, label: &str, of_pack: bool) -> Self {
         Self { text: text.into(), label: label.into(), of_pack, family: number(text), lesson: ALL }
+    }
+
+    /// Written for the lesson of this very judge.
+    pub fn is_for(&self, label: &str) -> bool {
+        self.lesson == label
     }
 }
 

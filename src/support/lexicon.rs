@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::amounts;
 use super::boilerplate::Boilerplate;
 use super::postings::Postings;
 use super::spelling::Speller;
@@ -56,6 +57,8 @@ pub struct Sheet {
     pub head_names: HashSet<String>,
     /// Folded words of all that it says.
     pub words: HashSet<String>,
+    /// Content stems of the sentences and tables that have an amount.
+    pub counted: HashSet<String>,
 }
 
 /// A FAQ entry or a sample answer, ready to be compared.
@@ -287,6 +290,7 @@ impl Sheet {
             own_head: chunk.headings.last().map(|h| text::content_stems(h)).unwrap_or_default(),
             head_names: HashSet::new(),
             words: text::words(&text::fold(&everything)).into_iter().map(str::to_string).collect(),
+            counted: amounts::counted(&everything),
         }
     }
 }

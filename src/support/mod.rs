@@ -26,6 +26,7 @@ use crate::llm::{ChatMessage, LlmError, SamplingWishes, Usage};
 use crate::text::{self, actions};
 
 mod adapters;
+mod amounts;
 pub mod answer;
 mod asked;
 pub mod attack;

@@ -99,6 +99,13 @@ impl Terms {
         parts
     }
 
+    /// True where a term that weighs at least `share` of the heaviest is covered by one of the stems.
+    pub fn touched_by(&self, set: &HashSet<String>, share: f32) -> bool {
+        let least = share * self.weights.iter().copied().fold(0.0, f32::max);
+        let heavy = |terms: &[(usize, f32)]| terms.iter().any(|(term, _)| self.weight(*term) >= least);
+        self.covers.iter().any(|(stem, terms)| heavy(terms) && set.contains(stem))
+    }
+
     /// Share of the terms, by weight, that is covered: 0..1.
     pub fn share(&self, parts: &[f32]) -> f32 {
         if self.total <= 0.0 {

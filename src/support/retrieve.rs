@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
+use super::amounts;
 use super::answer::NEAR;
 use super::conversation::Conversation;
 use super::fences;
@@ -39,8 +40,19 @@ pub struct Intent {
     pub place: bool,
     /// "Give me the code for…".
     pub code: bool,
+    /// "What do I type to…", "which setting goes into the env file": likely code, where what fits best has some.
+    pub typed: bool,
     /// "Show me a screenshot of…".
     pub picture: bool,
+    /// "How many…", "how long…".
+    pub amount: bool,
+}
+
+impl Intent {
+    /// Code may be what is wanted.
+    pub fn wants_code(self) -> bool {
+        self.code || self.typed
+    }
 }
 
 /// Builds the query: the last message, with earlier words where it leans on them.
@@ -71,6 +83,11 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     let code_in = fences::named(&words);
     // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
     intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
+    // The language chooses among a page's examples; looked for, it would bring up whatever page speaks of it most.
+    let subject = fences::without_languages(&words);
+    if intent.code && lexicon.has_fences(&code_in) && subject_words(&subject) >= 2 {
+        words = subject;
+    }
     let stems: Vec<String> = text::content_stems(&words).into_iter().filter(|s| !names_the_form(s, intent)).collect();
     Query {
         terms: Terms::of(&words, &stems, lexicon),
@@ -253,6 +270,9 @@ const CODE: &str = "code|snippet|script for|example code|sample code|curl|код
     which line|what line|sample|an example|show example*|пример|примеры|образец|which php|what php|which liquid|html for|header line";
 const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
     status code*|recovery code*|six digit*|код из приложения";
+const TYPED: &str = "command|commands|command line|terminal|shell|console|do i type|should i type|do i run|should i run|env file|env settings|env variable*|environment variable*|\
+    config file|configuration file|goes into the|go into the|do i put into|команду|командой|команды для|команда для|терминал*|консол*|в командной строке|переменные окружения|\
+    переменная окружения|переменной окружения|что прописать|что вписать|что указать в|что добавить в|в конфиг*|в настройках сервера|как записать|как выглядит ответ|формат ответа|формат запроса";
 const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";
 const NOT_PICTURE: &str =
     "profile picture|my picture|upload*|загруз*|send a picture|send picture*|visitors send|моя картинк*|в профил*";
@@ -275,7 +295,14 @@ pub fn intent(message: &str) -> Intent {
     let folded = format!(" {} ", text::words(&text::fold(message)).join(" "));
     let asks =
         |list: &'static str, unless: &'static str| text::has_any(&folded, list) && !text::has_any(&folded, unless);
-    Intent { place: asks(PLACE, NOT_PLACE), code: asks(CODE, NOT_CODE), picture: asks(PICTURE, NOT_PICTURE) }
+    let (place, code) = (asks(PLACE, NOT_PLACE), asks(CODE, NOT_CODE));
+    Intent {
+        place,
+        code,
+        typed: !code && text::has_any(&folded, TYPED),
+        picture: asks(PICTURE, NOT_PICTURE),
+        amount: amounts::are_asked(&folded),
+    }
 }
 
 /// Words that say what kind of answer is wanted, and nothing of its subject.
@@ -300,9 +327,12 @@ fn names_the_form(stem: &str, intent: Intent) -> bool {
 #[cfg(test)]
 mod tests {
     use super::super::fit::findings;
-    use super::super::lexicon::tests::faq;
+    use std::sync::Arc;
+
+    use super::super::lexicon::tests::{article, faq};
     use super::*;
     use crate::kb::pack::Pack;
+    use crate::kb::{Asset, Chunk};
 
     fn lexicon() -> Lexicon {
         let chunks = vec![
@@ -416,6 +446,37 @@ mod tests {
         let lexicon = lexicon();
         let q = query(&asking("Can I pay with PayPal?", "en"), &lexicon, &Company::default());
         assert!(q.strangers.contains("paypal"));
+    }
+
+    #[test]
+    fn an_amount_is_answered_only_where_one_is_given_of_what_is_asked() {
+        let chunks = vec![
+            faq("seats", "en", &["Who may join the workspace?"], "Agents join by invitation. A trial lasts 14 days."),
+            faq("limit", "en", &["Which limits has the workspace?"], "Up to 25 agents may join."),
+        ];
+        let lexicon = Lexicon::build(&chunks, &Pack::default());
+        let query = query(&asking("How many agents may join the workspace?", "en"), &lexicon, &Company::default());
+        let found = findings(&query, &[], &lexicon, "igor", "");
+        let doubted = |id: &str| {
+            let of = found.questions.iter().find(|c| c.chunk.id == id).expect("it is found");
+            of.doubts.contains(&"gives no amount")
+        };
+        assert!(query.intent.amount && doubted("seats") && !doubted("limit"));
+        assert_eq!(found.questions[0].chunk.id, "limit");
+    }
+
+    #[test]
+    fn a_language_chooses_the_example_and_is_not_looked_for() {
+        let code = Asset::Code { n: 1, language: "python".into(), text: "import hmac".into() };
+        let page = article("articles/en/signature.md", "Check the signature of a webhook.\n\n[[code:1]]");
+        let chunks = vec![Arc::new(Chunk { assets: vec![code], ..(*page).clone() })];
+        let lexicon = Lexicon::build(&chunks, &Pack::default());
+        let read = |message: &str| query(&asking(message, "en"), &lexicon, &Company::default());
+        let asked = read("check the webhook signature in Python");
+        assert_eq!(asked.text, "check the webhook signature in");
+        assert!(asked.intent.code && asked.code_in.contains("python"));
+        assert_eq!(read("the Python SDK and the webhook").text, "the Python SDK and the webhook");
+        assert!(read("what do I type in the terminal").intent.typed && !read("who is there").intent.wants_code());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::check::Sources;
 use super::expand::Expander;
+use super::filter::readable;
 use super::service::common_start;
 use super::turn::Writing;
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
@@ -242,7 +243,8 @@ impl Writer {
                     (self.writing.question.clone(), self.kept.is_empty(), sentence.clone());
                 let judged = tokio::task::spawn_blocking(move || {
                     let similarity = |a: &str, b: &str| {
-                        let vectors = embedder.embed(&[a, b], Role::Query).ok()?.vectors;
+                        let (a, b) = (readable(&embedder, a)?, readable(&embedder, b)?);
+                        let vectors = embedder.embed(&[&a, &b], Role::Query).ok()?.vectors;
                         Some(text::cosine(vectors.first()?, vectors.get(1)?))
                     };
                     let verdict = sources.check(&checked, &kept, &similarity);

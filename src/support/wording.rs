@@ -164,7 +164,7 @@ impl Planner<'_> {
     /// A passage's answering part with its assets and links.
     pub(super) fn quoted(&self, chunk: &Chunk, query: &Query) -> String {
         let url = &self.request.public_url;
-        let longest = if query.intent.code { CODE_CHARS } else { QUOTE_CHARS };
+        let longest = if query.intent.wants_code() { CODE_CHARS } else { QUOTE_CHARS };
         let text = answer::excerpt(chunk, query, &self.tools.learned.lexicon, longest);
         let assets = Assets::of(chunk, url);
         expand(&with_links(&text, chunk, url), &assets)

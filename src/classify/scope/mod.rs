@@ -14,10 +14,12 @@ use base::{Base, DECIDING, DECIDING_WORDS, SIGNS};
 use space::numbered;
 
 pub(in crate::classify) use space::dot;
+pub use vocabulary::Vocabulary;
 
 mod base;
 mod intents;
 mod space;
+mod vocabulary;
 
 /// Times that groups are hidden.
 const FOLDS: usize = 4;

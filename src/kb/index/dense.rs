@@ -153,14 +153,20 @@ fn cosine(a: &[f32], b: &[f32]) -> f32 {
     if aa * bb > 0.0 { dot / (aa * bb).sqrt() } else { 0.0 }
 }
 
+/// Many texts that are alike (releases of one page, products of one kind) link to one another alone where nodes have few
+/// links: a search then does not come out of such a group.
+const CONNECTIVITY: usize = 32;
+const CANDIDATES_ADDED: usize = 256;
+const CANDIDATES_SEARCHED: usize = 384;
+
 fn new_index(dimensions: usize) -> Result<Index, KbError> {
     Index::new(&IndexOptions {
         dimensions,
         metric: MetricKind::IP,
         quantization: ScalarKind::F16,
-        connectivity: 16,
-        expansion_add: 128,
-        expansion_search: 192,
+        connectivity: CONNECTIVITY,
+        expansion_add: CANDIDATES_ADDED,
+        expansion_search: CANDIDATES_SEARCHED,
         multi: false,
     })
     .map_err(failed)

@@ -9,6 +9,7 @@
 
 mod coverage;
 mod dense;
+mod journal;
 mod lexical;
 mod pages;
 mod search;

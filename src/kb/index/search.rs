@@ -28,13 +28,13 @@ impl Index {
         let lexical = self.stored.lexical.search(&lexical_query)?;
         let vector = self.query_vector(query, &lang)?;
         let dense = match &vector {
-            Some(vector) => self.dense_hits(vector, query.kinds, &scopes, hits)?,
+            Some(vector) => self.dense_hits(vector, &lang, query.kinds, &scopes, hits)?,
             None => Vec::new(),
         };
         let bm25: HashMap<u32, f32> = lexical.iter().copied().collect();
         let order = fused(&[&dense, &lexical.iter().map(|(at, _)| *at).collect::<Vec<_>>()]);
         let stems = self.vocabulary.query(query.text);
-        let by_glossary = |lang: &str| self.embedder.reads_by_glossary(lang);
+        let by_glossary = self.embedder.reads_by_glossary(&lang);
         let mut passages = Vec::with_capacity(query.limit);
         let mut kept: Vec<u32> = Vec::with_capacity(query.limit);
         for (at, score) in order {
@@ -51,9 +51,10 @@ impl Index {
             passages.push(Passage {
                 score,
                 cosine: best(&cosines),
+                text_cosine: cosines.first().copied(),
                 question_cosine: best(cosines.get(1..).unwrap_or_default()),
                 bm25: bm25.get(&at).copied(),
-                by_glossary: by_glossary(&lang) || by_glossary(&chunk.lang),
+                by_glossary,
                 coverage: self.vocabulary.coverage(&stems, at, &chunk.lang),
                 question_coverage: self.vocabulary.question_coverage(&stems, chunk),
                 chunk: chunk.clone(),
@@ -101,6 +102,7 @@ impl Index {
     fn dense_hits(
         &self,
         vector: &[f32],
+        lang: &str,
         kinds: &[SourceKind],
         scopes: &[String],
         hits: usize,
@@ -108,8 +110,11 @@ impl Index {
         let Some(dense) = &self.stored.dense else { return Ok(Vec::new()) };
         let allowed = |at: u32| {
             self.chunks.get(at as usize).is_some_and(|chunk| {
+                // Rough English is compared with its like only.
+                let glossed = |lang: &str| self.embedder.reads_by_glossary(lang);
+                let comparable = chunk.lang == lang || !(glossed(lang) || glossed(&chunk.lang));
                 let in_scope = chunk.operator.is_none() || scopes.contains(&scope(chunk));
-                in_scope && (kinds.is_empty() || kinds.contains(&chunk.kind))
+                comparable && in_scope && (kinds.is_empty() || kinds.contains(&chunk.kind))
             })
         };
         let mut chunks: Vec<u32> = Vec::with_capacity(hits);

@@ -2,7 +2,8 @@
 //! `STATE/index/current`.
 //!
 //! A version's name is the hash of all that it was made of. It is written beside, renamed into place when whole, and
-//! only then pointed to; a crash at any moment leaves the version before. A version that is damaged is made again.
+//! only then pointed to; a crash at any moment leaves the version before. A version that is damaged is made again. What
+//! is embedded on the way is kept in a `journal`, so that an index that was interrupted goes on where it stopped.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,13 +14,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::dense::{Dense, VectorKey};
+use super::journal::Journal;
 use super::lexical::Lexical;
 use crate::embed::{Embedder, Role};
 use crate::kb::chunk::embedded_text;
 use crate::kb::{Chunk, IndexProgress, IndexStep, KbError};
 
 /// Changes when what is written changes.
-const FORMAT: u32 = 4;
+const FORMAT: u32 = 5;
 /// Texts embedded between two reports of progress.
 const PROGRESS_TEXTS: usize = 128;
 /// Most questions of one entry that get a vector.
@@ -55,7 +57,7 @@ struct Meta {
 }
 
 /// One vector's text, hashed together with the model that reads it.
-type TextHash = [u8; 16];
+pub(super) type TextHash = [u8; 16];
 
 /// A line of `keys.bin`: 16 bytes of hash, 4 of chunk, 2 of slot, 1 that says whether the text was cut.
 struct KeyLine {
@@ -113,7 +115,10 @@ fn make(
 
     let texts = texts_to_embed(chunks, embedder);
     let known = last_vectors(root, embedder);
-    let mut vectors: Vec<Option<(Vec<f32>, bool)>> = texts.iter().map(|text| known.vector(&text.hash)).collect();
+    let (mut journal, before) = Journal::open(root, embedder.dimensions())?;
+    let mut vectors: Vec<Option<(Vec<f32>, bool)>> =
+        texts.iter().map(|text| known.vector(&text.hash).or_else(|| before.get(&text.hash).cloned())).collect();
+    drop(before);
     let missing: Vec<usize> = (0..texts.len()).filter(|at| vectors[*at].is_none()).collect();
     let reused = texts.len() - missing.len();
     let total = texts.len();
@@ -125,8 +130,10 @@ fn make(
         let batch_texts: Vec<&str> = batch.iter().map(|at| texts[*at].text.as_str()).collect();
         let found = embedder.embed(&batch_texts, Role::Passage)?;
         for ((at, vector), cut) in batch.iter().zip(found.vectors).zip(found.truncated) {
+            journal.add(&texts[*at].hash, &vector, cut);
             vectors[*at] = Some((vector, cut));
         }
+        journal.flush();
         let done = reused + (round * PROGRESS_TEXTS) + batch.len();
         progress(IndexProgress { step: IndexStep::Embed, done, total });
     }
@@ -171,6 +178,7 @@ fn make(
     fs::rename(&building, &dir).map_err(io(&dir))?;
     let mut stored = open(&dir, version, chunks, embedder)?;
     point_to(root, version)?;
+    journal.remove();
     stored.reused = reused;
     stored.embedded = missing.len();
     Ok(stored)
@@ -240,7 +248,13 @@ struct TextToEmbed {
 fn texts_to_embed(chunks: &[Arc<Chunk>], embedder: &Embedder) -> Vec<TextToEmbed> {
     let mut out = Vec::new();
     for (at, chunk) in chunks.iter().enumerate() {
-        let own = embedded_text(chunk);
+        let mut own = embedded_text(chunk);
+        // Rough English of an answer alone says too little of what it answers.
+        if embedder.reads_by_glossary(&chunk.lang)
+            && let Some(question) = chunk.questions.first()
+        {
+            own = format!("{question}\n{own}");
+        }
         let texts = std::iter::once(&own).chain(chunk.questions.iter().take(MAX_QUESTIONS));
         for (slot, text) in texts.enumerate() {
             let Some(text) = embedder.readable(&chunk.lang, text).map(Cow::into_owned) else { continue };
@@ -328,7 +342,7 @@ fn hash_of(path: &Path) -> Result<String, KbError> {
     Ok(hasher.finalize().to_hex()[..32].to_string())
 }
 
-fn io(path: &Path) -> impl Fn(std::io::Error) -> KbError {
+pub(super) fn io(path: &Path) -> impl Fn(std::io::Error) -> KbError {
     let path: PathBuf = path.to_path_buf();
     move |e| KbError::Io { path: path.display().to_string(), reason: e.to_string() }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::saved::{Saved, Vectors};
 use super::{Filters, Senses, readable};
-use crate::classify::{CharModel, Features, Panel, Scope, Training};
+use crate::classify::{CharModel, Features, Panel, Scope, Training, Vocabulary};
 use crate::embed::{EmbedError, Embedder, Role};
 use crate::kb::pack::Pack;
 use crate::support::attack::AttackDetector;
@@ -74,6 +74,7 @@ impl Filters {
         let senses = Senses {
             letters: letters(pack, &examples),
             scope: Scope::learn(&own, &own_vectors, &[]),
+            words: words(pack, &examples),
             site: pack.company.site.clone(),
         };
         let nothing = Vec::new();
@@ -162,6 +163,7 @@ fn sees(lesson: &Lesson, example: &Example, few: bool) -> bool {
             example.of_pack
                 || own
                 || example.label == "spam"
+                || example.is_for(lesson.label)
                 || (few && lesson.label == "off_topic" && example.label == CUSTOMER)
         }
         false => {
@@ -176,4 +178,14 @@ fn letters(pack: &Pack, examples: &[Example]) -> CharModel {
     let articles = pack.articles.iter().map(|a| a.text.as_str());
     let answers = pack.faq.iter().map(|f| f.answer.as_str());
     CharModel::train(honest.chain(articles).chain(answers).chain([rules::COMMON_WORDS]))
+}
+
+/// The words of the pack's own pages and answers, beside those of other companies' customers and manuals. Its questions
+/// are left out: they are what is learnt from, and each knows its own words.
+fn words(pack: &Pack, examples: &[Example]) -> Vocabulary {
+    let paragraphs = pack.articles.iter().flat_map(|a| a.text.split("\n\n"));
+    let answers = pack.faq.iter().map(|f| f.answer.as_str());
+    let elsewhere = |e: &&Example| !e.of_pack && e.label != "off_topic" && !e.is_for("off_topic");
+    let others = examples.iter().filter(elsewhere).map(|e| e.text.as_str());
+    Vocabulary::of(paragraphs.chain(answers), others)
 }

@@ -13,7 +13,7 @@ use super::script;
 use super::text;
 use super::wish::{self, Wish};
 use super::{Verdict, rules};
-use crate::classify::{CharModel, Features, Panel, Scope};
+use crate::classify::{CharModel, Features, Panel, Scope, Vocabulary};
 use crate::embed::Embedder;
 use crate::kb::pack::{MistakenFor, Pack};
 
@@ -48,6 +48,7 @@ pub struct Filters {
 struct Senses {
     letters: CharModel,
     scope: Scope,
+    words: Vocabulary,
     site: Option<String>,
 }
 
@@ -61,6 +62,7 @@ impl Senses {
                 let mut signs = self.scope.signs(part, vector);
                 signs.push(self.scope.strangeness(part, vector));
                 signs.extend(rules::trivia_signs(part));
+                signs.extend(self.words.signs(part));
                 signs
             }
             _ => Vec::new(),

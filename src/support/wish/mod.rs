@@ -7,6 +7,10 @@
 use super::rules::without_quotations;
 use super::text::{self, has_any};
 
+mod signs;
+
+pub use signs::{conceivable, signs};
+
 /// Learnt probability from which words that speak against a wish are not believed: a denial ("no thanks, just an
 /// agent"), and operators as a feature ("assign my ticket to an engineer"), of which less is sure.
 const SURELY: [f32; 2] = [0.75, 0.67];
@@ -137,106 +141,6 @@ const MEETS: &str = "talk|speak|connect|transfer|reach|real|chat|contact|one of"
 const ASKS_RU: &str = "соедин*|соеден*|переключ*|позов*|позвать|свяж*|связаться|связать|связь|поговорить|говорить|пообщаться|общаться|дайте|дай|хочу|хотел*|хотим|хочется|требу*|вызов*|вызв*|подключите|пригласите|передайте|передать|переведи*|пусть|можно|зовите|зови|давайте|давай|обратиться|обсудить|дозвониться|ответит|\
     эскалир*|просил*|мне бы";
 const MEETS_RU: &str = "связ*|свяж*|соедин*|соеден*|говор*|поговорить|обратиться|дозвон*|общаться|пообщаться|позов*|переключ*|сотрудник*|человек*|девушк*|оператор*|специалист*";
-
-const CONTACTS: &str = "talk*|speak*|spek|chat|chatting|connect*|conect*|transfer me|transfer us|transfer my call|transfer my chat|transfer this chat|transfer the call|transferred to a|put me|put us|put through|patch me|pass me|forward me|redirect me|hand me|handed|hand over|switch me|\
-    switch to|escalate*|escalation|get me|bring me|bring in|reach|get hold|get through|in touch|ring me|ring us|phone me|call me|call back|callback|contact|contacted|take over|loop in|discuss|\
-    word with|join the chat|fetch|соедин*|соеден*|переключ*|переведи*|позов*|позвать|зови*|свяж*|связ*|поговорить|говорить|пообщаться|общаться|пригласи*|подключите|передайте|передай|\
-    вызв*|вызов*|дозвон*|перезвон*|позвон*|набер*|эскал*|обсудить|побеседовать|обратиться|подойд*|ответит|верните|pozovi*|soedini*|pogovorit*";
-/// Words that lead to a person without naming one.
-const ONWARD: &str = "escalate*|escalation|who is in charge|whoever is in charge|higher up|available|continue with|on shift|on duty|главного|главный|старшего|старшему|ответственн*|дежурн*|эскалир*|\
-    дайте его|дайте ее|верните|вернуть|продолжить с";
-const WEAK_PERSON: &str = "someone|somebody|anyone|anybody|people|one of you*|else|other|another|кто|кто то|кто нибудь|кем|кем нибудь|кем то|кого нибудь|друг*|люди|людей|людьми|жив*|реальн*|настоящ*";
-const SELF: &str = "me|us|i|i'd|i'll|i'm|i've|my call|меня|мне|мной|нас|нам|я|мы|бы|mne|menya";
-const WANTS: &str = "want|wanna|need|like to|i'd like|would like|prefer|rather|demand|require|insist|request|please|pls|give|get|can i|could i|may i|let me|is there|are there|хочу|хотел*|хотим|нуж*|\
-    надо|требу*|прошу|просил*|дайте|дай|давай*|можно|нельзя ли|лучше|предпоч*|мне бы|пусть|пускай|жду|hochu|nuzhen|mozhno|дайт*";
-const REPORTS: &str = "spoke|talked|told|said|called me|promised|was helping|yesterday|last week|last time|thanks|thank you|was rude|helped|wrote|asked for|сказал*|обещал*|говорил*|звонил*|вчера|спасибо|\
-    помог|помогла|велел*|нахамил*|ответила|написал*|пишут|пишет|просят|просит|требует";
-const HOW_WHERE: &str = "how do i|how to|how can i|where|which|what|does|do you|why|when|if|как|где|почему|какой|какие|какая|что|чем|сколько|через сколько|когда|можно ли|есть ли";
-const OBSTRUCTED: &str = "useless|pointless|stupid|dumb|enough|waiting|still|already|times|again|doesn't help|not help|cannot help|didn't help|not working|бесполез*|тупой|хватит|жду|опять|уже|не помо*|сколько раз|раз|\
-    не понимае*|устал*|надоел*";
-const COUNTS: &str = "how many|per person|price*|cost*|plan|plans|limit*|number of|role*|permission*|report*|сколько|тариф*|цена|стоит|лимит*|рол*|прав*|отчет*|доступ*";
-
-/// What a message shows of a wish for a person, each 0..1: what [`super::filter`] learns from beside its letters.
-pub fn signs(message: &str) -> Vec<f32> {
-    let rules = for_person(message);
-    let folded = text::fold(&without_quotations(&text::without_code(message)));
-    let all = text::words(&folded);
-    let whole = format!(" {} ", all.join(" "));
-    let russian = text::is_cyrillic(&whole);
-    let yes = |b: bool| f32::from(u8::from(b));
-    let person = |t: &str| has_any(t, if text::is_cyrillic(t) { PERSON_RU } else { PERSON_EN });
-    let others = |t: &str| has_any(t, if text::is_cyrillic(t) { OTHERS_RU } else { OTHERS_EN });
-    let feature = |t: &str| has_any(t, if text::is_cyrillic(t) { FEATURE_RU } else { FEATURE_EN });
-    let mut signs = vec![
-        yes(rules.score >= 0.9),
-        yes((0.5..0.9).contains(&rules.score)),
-        yes(rules.against),
-        yes(rules.score > 0.1 && rules.score < 0.5),
-        yes(is_call(&all, 6)),
-        yes(all.len() <= 3),
-        yes(all.len() > 14),
-        yes(message.contains('?')),
-        yes(message.contains(['"', '«', '“'])),
-        yes(has_any(&whole, CONTACTS)),
-        yes(person(&whole)),
-        yes(has_any(&whole, DEPARTMENT)),
-        yes(has_any(&whole, WEAK_PERSON)),
-        yes(has_any(&whole, SELF)),
-        yes(has_any(&whole, WANTS)),
-        yes(has_any(&whole, DENIED)),
-        yes(has_any(&whole, BOT)),
-        yes(has_any(&whole, BOT_DENIED)),
-        yes(others(&whole)),
-        yes(feature(&whole)),
-        yes(has_any(&whole, IS_OPERATOR)),
-        yes(has_any(&whole, REPORTS)),
-        yes(has_any(&whole, HOW_WHERE)),
-        yes(has_any(&whole, OBSTRUCTED)),
-        yes(has_any(&whole, COUNTS)),
-        yes(has_any(&whole, CALLS_OTHERWISE)),
-        yes(russian),
-    ];
-    // Pairs within one clause say more than words anywhere.
-    let clauses: Vec<String> = clauses(&folded).iter().map(|c| format!(" {} ", c.join(" "))).collect();
-    let any = |test: &dyn Fn(&str) -> bool| yes(clauses.iter().any(|c| test(c)));
-    signs.extend([
-        any(&|c| has_any(c, CONTACTS) && person(c) && !others(c) && !has_any(c, DENIED) && !has_any(c, REPORTS)),
-        any(&|c| has_any(c, CONTACTS) && has_any(c, DEPARTMENT) && !others(c) && !has_any(c, DENIED)),
-        any(&|c| has_any(c, CONTACTS) && has_any(c, SELF) && !others(c) && !has_any(c, DENIED)),
-        any(&|c| has_any(c, WANTS) && person(c) && !feature(c) && !others(c) && !has_any(c, DENIED)),
-        any(&|c| has_any(c, CONTACTS) && has_any(c, WEAK_PERSON) && !others(c) && !has_any(c, DENIED)),
-        any(&|c| has_any(c, BOT) && (has_any(c, BOT_DENIED) || has_any(c, DENIED))),
-        any(&|c| has_any(c, DENIED) && (person(c) || has_any(c, CONTACTS)) && !has_any(c, BOT)),
-        any(&|c| person(c) && feature(c)),
-        any(&|c| has_any(c, HOW_WHERE) && person(c) && !has_any(c, CONTACTS)),
-    ]);
-    signs
-}
-
-/// True where the words could be a wish at all: a person is named, or a talk that the customer is to have, or a machine
-/// that he does not want. Letters and likeness alone make no wish.
-pub fn conceivable(message: &str) -> bool {
-    let folded = text::fold(&without_quotations(&text::without_code(message)));
-    let words = text::words(&folded);
-    let whole = format!(" {} ", words.join(" "));
-    let has = |list: &'static str| has_any(&whole, list);
-    let person = has(PERSON_EN) || has(PERSON_RU) || has(CALLS_OTHERWISE) || is_call(&words, 6);
-    let talk = has(CONTACTS) && (has(SELF) || has(DEPARTMENT) || has(WEAK_PERSON));
-    let called = has(DEPARTMENT) && (words.len() <= 5 || has(WANTS));
-    let short = words.len() <= 3 && has(CONTACTS);
-    // Escalating and being back with somebody need no noun; a misspelt noun is one all the same.
-    let onward = has(ONWARD) || words.iter().any(|word| nearly_a_person(word));
-    let machine = has(BOT) || (has(US) && (has(BOT_DENIED) || has(DENIED)));
-    person || talk || called || short || onward || machine
-}
-
-/// "humn", "oprator": a noun of a call with one letter lost, added, changed or two swapped.
-fn nearly_a_person(word: &str) -> bool {
-    const SHORTEST: usize = 4;
-    let long = |word: &str| word.chars().count() >= SHORTEST;
-    long(word)
-        && CALL.split('|').filter(|noun| long(noun)).any(|noun| text::edit_distance(noun.trim(), word, 1).is_some())
-}
 
 /// Reads one message.
 pub fn for_person(message: &str) -> Wish {
