@@ -39,9 +39,8 @@ pub const NEAR: f32 = 0.42;
 /// The same for a find that stands out from all others by this much.
 const NEAR_ALONE: f32 = 0.28;
 const STANDS_OUT: f32 = 0.05;
-/// Share of the question's own words that a page must say where it fits less than [`QUOTE`], and less than [`NEAR`].
-const NEAR_COVERED: f32 = 0.25;
-const FAR_COVERED: f32 = 0.25;
+/// Share of the question's own words that a page must say where it fits less than [`QUOTE`].
+const COVERED: f32 = 0.25;
 /// By so much a sample answer must be nearer than an entry or a page.
 const SAMPLE: f32 = 0.1;
 /// Fit from which an image is shown to whoever asks for one.
@@ -128,15 +127,12 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     Mode::Nothing { confidence: fit_of(faq).max(fit_of(article)) }
 }
 
-/// The less a page fits, the more of the question's own words it must say to be pointed to as near. One that no leg of
-/// the search brought up shares single words with the question.
+/// A page that hardly fits must say some of the question's own words to be pointed to as near. One that no leg of the
+/// search brought up shares single words with the question.
 fn speaks_of_it(candidate: &Candidate) -> bool {
-    let least = match candidate.fit {
-        fit if fit < NEAR => FAR_COVERED,
-        fit if fit < QUOTE => NEAR_COVERED,
-        _ => return true,
-    };
-    candidate.chunk.kind != SourceKind::Article || candidate.evidence.covered.is_some_and(|share| share >= least)
+    candidate.fit >= QUOTE
+        || candidate.chunk.kind != SourceKind::Article
+        || candidate.evidence.covered.is_some_and(|share| share >= COVERED)
 }
 
 /// A code fragment: the one whose names fit, or a question back where several do.
@@ -347,21 +343,18 @@ mod tests {
     }
 
     #[test]
-    fn the_less_a_page_fits_the_more_of_the_question_it_must_say() {
+    fn a_page_that_hardly_fits_must_say_some_of_the_questions_own_words() {
         let found = |fit: f32, covered: Option<f32>| {
             let mut page = candidate("page", fit, &[]);
             page.chunk = Arc::new(Chunk { kind: SourceKind::Article, ..(*page.chunk).clone() });
             page.evidence.covered = covered;
             mode(&Query::default(), vec![], vec![page], false)
         };
-        assert_eq!(
-            [found(0.45, None), found(0.45, Some(0.2)), found(0.45, Some(0.3))],
-            ["nothing", "nothing", "quoted"]
-        );
-        assert_eq!(
-            [found(0.35, Some(0.3)), found(0.35, Some(0.5)), found(0.55, None)],
-            ["nothing", "quoted", "quoted"]
-        );
+        for fit in [0.45, 0.35] {
+            let modes = [found(fit, None), found(fit, Some(0.2)), found(fit, Some(0.3))];
+            assert_eq!(modes, ["nothing", "nothing", "quoted"], "{fit}");
+        }
+        assert_eq!(found(0.55, None), "quoted");
     }
 
     #[test]
