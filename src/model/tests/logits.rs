@@ -58,6 +58,9 @@ fn relative_errors(golden: &serde_json::Value, decoder: &mut Decoder, adapter: O
     ours.chunks(vocab).zip(theirs.chunks(sampled)).map(error).collect()
 }
 
+/// What makes of a model another one.
+type Change = fn(&mut ModelSpec);
+
 #[test]
 fn logits_of_every_family_equal_llama_cpps() {
     for name in FAMILIES {
@@ -102,7 +105,6 @@ fn keys_of_8_bits_cost_no_more_under_windows_and_caps_and_show_when_those_change
     let plain = cost(&["llama", "qwen2", "qwen3", "phi3", "granite", "qwen3moe", "yarn"]);
     assert!(plain < 0.06, "{plain}");
     assert!(cost(&["gemma2", "gemma3", "mistral"]) < plain);
-    type Change = fn(&mut ModelSpec);
     let cases: [(&str, &str, Change); 6] = [
         ("gemma2", "window", |s| s.layers[0].attend.window = Some(20)),
         ("gemma2", "no window", |s| s.layers[0].attend.window = None),
@@ -148,7 +150,6 @@ fn another_rotation_or_norm_is_noticed() {
 
 #[test]
 fn another_window_cap_scale_or_activation_is_noticed() {
-    type Change = fn(&mut ModelSpec);
     let cases: [(&str, &str, Change); 16] = [
         ("gemma2", "window", |s| s.layers[0].attend.window = Some(38)),
         ("gemma2", "no window", |s| s.layers[0].attend.window = None),
