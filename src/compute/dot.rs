@@ -6,6 +6,7 @@
 use half::f16;
 
 use super::lanes::{Isa, Lanes, dispatch};
+use super::panels::Number;
 
 /// The dot product of two vectors.
 ///
@@ -54,46 +55,41 @@ pub(crate) fn distance_of_units<T: 'static>(dimensions: usize) -> Box<dyn Fn(*co
 /// As for [`Lanes`]; `a` and `b` have one length.
 #[inline(always)]
 unsafe fn singles<L: Lanes>(a: &[f32], b: &[f32], to: &mut f32) {
-    let whole = a.len() - a.len() % (2 * L::N);
-    // SAFETY: all loads end within `whole`.
-    let mut sum = unsafe {
-        let (mut even, mut odd) = (L::splat(0.0), L::splat(0.0));
-        let mut i = 0;
-        while i < whole {
-            let (a, b) = (a.as_ptr().add(i), b.as_ptr().add(i));
-            even = L::load(a).fma(L::load(b), even);
-            odd = L::load(a.add(L::N)).fma(L::load(b.add(L::N)), odd);
-            i += 2 * L::N;
-        }
-        even.add(odd).reduce_sum()
-    };
-    for i in whole..a.len() {
-        sum += a[i] * b[i];
-    }
-    *to = sum;
+    // SAFETY: passed on from the caller.
+    *to = unsafe { sum_of_products::<L, f32>(a, b) };
 }
 
 /// # Safety
 /// As for [`Lanes`]; `a` and `b` have one length.
 #[inline(always)]
 unsafe fn halves<L: Lanes>(a: &[f16], b: &[f16], to: &mut f32) {
-    let whole = a.len() - a.len() % (2 * L::N);
-    // SAFETY: all loads end within `whole`.
-    let mut sum = unsafe {
+    // SAFETY: passed on from the caller.
+    *to = unsafe { sum_of_products::<L, f16>(a, b) };
+}
+
+/// # Safety
+/// As for [`Lanes`]; `a` and `b` have one length.
+#[inline(always)]
+unsafe fn sum_of_products<L: Lanes, W: Number>(a: &[W], b: &[W]) -> f32 {
+    let length = a.len();
+    let whole = length - length % (2 * L::N);
+    // SAFETY: all loads end within both, those of vectors within `whole`.
+    unsafe {
+        let (a, b) = (a.as_ptr(), b.as_ptr());
         let (mut even, mut odd) = (L::splat(0.0), L::splat(0.0));
         let mut i = 0;
         while i < whole {
-            let (a, b) = (a.as_ptr().add(i), b.as_ptr().add(i));
-            even = L::load_halves(a).fma(L::load_halves(b), even);
-            odd = L::load_halves(a.add(L::N)).fma(L::load_halves(b.add(L::N)), odd);
+            even = W::lanes::<L>(a.add(i)).fma(W::lanes::<L>(b.add(i)), even);
+            odd = W::lanes::<L>(a.add(i + L::N)).fma(W::lanes::<L>(b.add(i + L::N)), odd);
             i += 2 * L::N;
         }
-        even.add(odd).reduce_sum()
-    };
-    for i in whole..a.len() {
-        sum += a[i].to_f32() * b[i].to_f32();
+        let mut sum = even.add(odd).reduce_sum();
+        while i < length {
+            sum += W::lanes::<f32>(a.add(i)) * W::lanes::<f32>(b.add(i));
+            i += 1;
+        }
+        sum
     }
-    *to = sum;
 }
 
 #[cfg(test)]
