@@ -204,3 +204,86 @@ fn what_real_templates_use_works() {
     let prompt = prompt(source, &[("user", "one"), ("assistant", "axb"), ("user", "two")]);
     assert_eq!(spell(&prompt.tokens), "4|2|{\"a\": [1, \"б<\"], \"b\": null}|onebtwo");
 }
+
+/// Every letter is a token.
+struct Plain;
+
+impl TextEncoder for Plain {
+    fn encode(&self, text: &str, _: bool) -> Result<Vec<u32>, String> {
+        Ok(text.chars().map(u32::from).collect())
+    }
+}
+
+/// Models' own chat templates, as they were published; llama.cpp's source, which llama-cpp-python's source package on PyPI
+/// holds, has them: `LLAMA_TEMPLATES=.../vendor/llama.cpp/models/templates cargo test --release --lib -- --ignored real_models`.
+#[test]
+#[ignore = "needs LLAMA_TEMPLATES, the folder of chat templates of llama.cpp's source"]
+fn the_templates_of_real_models_tell_of_tools_and_spell_calls_as_they_are_bound_and_read() {
+    let folder = std::path::PathBuf::from(std::env::var("LLAMA_TEMPLATES").expect("LLAMA_TEMPLATES names the folder"));
+    let control = regex::Regex::new(r"<\|[a-zA-Z_]+\|>|\[/?[A-Z_]+\]|</?s>|<(start|end)_of_turn>|<bos>").unwrap();
+    let tools = [ToolSpec {
+        name: "weather".into(),
+        description: "Tells the weather of a town.".into(),
+        parameters: json!({"type": "object", "properties": {"town": {"type": "string"}}}),
+    }];
+    for (name, format, thinks) in [
+        ("Qwen-Qwen2.5-7B-Instruct", Some(ToolFormat::Hermes), false),
+        ("Qwen-Qwen3-0.6B", Some(ToolFormat::Hermes), true),
+        ("Qwen-QwQ-32B", Some(ToolFormat::Hermes), true),
+        ("NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use", Some(ToolFormat::Hermes), false),
+        ("NousResearch-Hermes-3-Llama-3.1-8B-tool_use", Some(ToolFormat::Hermes), false),
+        ("meta-llama-Llama-3.1-8B-Instruct", Some(ToolFormat::Llama), false),
+        ("meta-llama-Llama-3.2-3B-Instruct", Some(ToolFormat::Llama), false),
+        ("meta-llama-Llama-3.3-70B-Instruct", Some(ToolFormat::Llama), false),
+        ("mistralai-Mistral-Nemo-Instruct-2407", Some(ToolFormat::Mistral), false),
+        ("unsloth-mistral-Devstral-Small-2507", Some(ToolFormat::MistralNamed), false),
+        ("google-gemma-2-2b-it", None, false),
+        ("microsoft-Phi-3.5-mini-instruct", None, false),
+    ] {
+        let source = std::fs::read_to_string(folder.join(format!("{name}.jinja"))).unwrap();
+        let mut spellings: Vec<String> = control.find_iter(&source).map(|found| found.as_str().to_string()).collect();
+        spellings.sort();
+        spellings.dedup();
+        let tokens = TemplateTokens { bos: "<s>".into(), eos: "</s>".into(), control: spellings, leading_bos: None };
+        let template = ChatTemplate::new(&source, tokens).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!((template.tools, template.thinks()), (format, thinks), "{name}");
+        let said = |role: &str, content: &str| PromptMessage {
+            role: role.into(),
+            content: content.into(),
+            ..PromptMessage::default()
+        };
+        let arguments = json!({"town": "Oslo"});
+        let called = tools::ToolCall { id: "call_0123456789".into(), name: "weather".into(), arguments };
+        let transcript = vec![
+            said("system", "Be brief."),
+            said("user", "How is it in Oslo?"),
+            PromptMessage { tool_calls: vec![called], ..said("assistant", "") },
+            PromptMessage { tool_call_id: Some("call_0123456789".into()), ..said("tool", "7 C, rain") },
+        ];
+        let options = PromptOptions { tools: tools.to_vec(), thinking: false };
+        let prompt = template.prompt_with(transcript, &options, &Plain).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let text: String = prompt.tokens.iter().filter_map(|token| char::from_u32(*token)).collect();
+        assert!(text.contains("Tells the weather of a town.") && text.contains("Be brief."), "{name}: {text}");
+        // What stands between the question and the result is the call, in the model's own words.
+        let (_, after) = text.rsplit_once("in Oslo?").unwrap_or_else(|| panic!("{name}: {text}"));
+        let (call, _) = after.split_once("7 C, rain").unwrap_or_else(|| panic!("{name}: {text}"));
+        let format = template.tool_format();
+        let begins = if format == ToolFormat::Llama { "{\"name\": " } else { format.marks()[0] };
+        let call = &call[call.find(begins).unwrap_or_else(|| panic!("{name}: {call}"))..];
+        let ends = ["</tool_call>", "<|eot_id|>", "<|eom_id|>", "</s>", "[TOOL_RESULTS]"];
+        let end = ends.iter().filter_map(|end| call.find(end)).min().unwrap_or(call.len());
+        let mut parser = tools::ToolParser::new(format);
+        let mut parts = parser.push(&call[..end]);
+        parts.extend(parser.finish());
+        let mut read = (String::new(), String::new());
+        for part in parts {
+            match part {
+                tools::ToolPart::Call { name, .. } => read.0.push_str(&name),
+                tools::ToolPart::Arguments { text, .. } => read.1.push_str(&text),
+                tools::ToolPart::Text(words) => assert!(words.trim().is_empty(), "{name}: {words}"),
+            }
+        }
+        assert_eq!(read.0, "weather", "{name}: {call}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&read.1).unwrap(), json!({"town": "Oslo"}), "{name}");
+    }
+}
