@@ -214,7 +214,7 @@ def values(operation, name, kind):
     return found or ([], [])
 
 
-documented = (pathlib.Path(__file__).parents[2] / "docs/api.md").read_text()
+documented = re.sub(r"```.*?```", "", (pathlib.Path(__file__).parents[2] / "docs/api.md").read_text(), flags=re.S)
 # `stop`, `stream_options.include_usage`, `store: false`, `expires_after[anchor]` and the like.
 documented_words = {word for quoted in re.findall(r"`([^`]+)`", documented) for word in re.findall(r"[\w\[\]]+", quoted)}
 document = json.loads(http("GET", "/openapi.json")[1])
