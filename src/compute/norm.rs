@@ -51,8 +51,14 @@ unsafe fn norm_row<L: Lanes>(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32
         }
         let mut lanes = [0.0f32; 16];
         squares.store(lanes.as_mut_ptr());
-        let rest: f32 = x[whole..].iter().map(|v| v * v).sum();
-        let mean = (lanes.iter().sum::<f32>() + rest) / x.len() as f32;
+        let (mut total, mut rest) = (0.0, 0.0);
+        for lane in 0..16 {
+            total += lanes[lane];
+        }
+        for i in whole..x.len() {
+            rest += x[i] * x[i];
+        }
+        let mean = (total + rest) / x.len() as f32;
         let scale = 1.0 / (mean + eps).sqrt();
         let wide = L::splat(scale);
         let mut i = 0;

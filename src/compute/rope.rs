@@ -55,20 +55,24 @@ impl RopeRows {
     /// Rotates one head of row `row` in place. (Inlined, so that a kernel compiles it with its own instruction set.)
     #[inline(always)]
     pub fn rotate(&self, row: usize, head: &mut [f32]) {
-        let cos = &self.cos[row * self.pairs..][..self.pairs];
-        let sin = &self.sin[row * self.pairs..][..self.pairs];
+        // Plain counting: in a kernel of AVX-512 an iterator's `next` is a call for every pair.
+        let pairs = self.pairs;
+        let (cos, sin) = (&self.cos[row * pairs..][..pairs], &self.sin[row * pairs..][..pairs]);
+        let head = &mut head[..2 * pairs];
         match self.kind {
             RopeKind::Interleaved => {
-                for (pair, (c, s)) in head.chunks_exact_mut(2).zip(cos.iter().zip(sin)) {
-                    let (a, b) = (pair[0], pair[1]);
-                    pair[0] = a * c - b * s;
-                    pair[1] = a * s + b * c;
+                for i in 0..pairs {
+                    let (a, b) = (head[2 * i], head[2 * i + 1]);
+                    head[2 * i] = a * cos[i] - b * sin[i];
+                    head[2 * i + 1] = a * sin[i] + b * cos[i];
                 }
             }
             RopeKind::Halves => {
-                let (first, second) = head[..2 * self.pairs].split_at_mut(self.pairs);
-                for ((a, b), (c, s)) in first.iter_mut().zip(second).zip(cos.iter().zip(sin)) {
-                    (*a, *b) = (*a * c - *b * s, *a * s + *b * c);
+                let (first, second) = head.split_at_mut(pairs);
+                for i in 0..pairs {
+                    let (a, b) = (first[i], second[i]);
+                    first[i] = a * cos[i] - b * sin[i];
+                    second[i] = a * sin[i] + b * cos[i];
                 }
             }
         }

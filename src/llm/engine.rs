@@ -312,7 +312,9 @@ impl<M: StepModel> Engine<M> {
         let rows = self.run_batch(shares);
         let decodes = shares.iter().filter(|s| s.decodes()).count();
         let tokens: usize = shares.iter().filter(|s| !s.decodes()).map(|s| s.count).sum();
-        self.pacer.measured(decodes, tokens, started.elapsed().as_secs_f64());
+        let seconds = started.elapsed().as_secs_f64();
+        self.pacer.measured(decodes, tokens, seconds);
+        tracing::trace!(decodes, prompt_tokens = tokens, seconds, "a step");
         self.stats.steps += 1;
         for (share, row) in shares.iter().zip(rows) {
             let outcome = row.and_then(|logits| match share.draft {

@@ -50,7 +50,9 @@ impl Column<'_> {
     /// A half-precision number of run `run` of the sides.
     #[inline(always)]
     fn side(&mut self, run: usize, half: &[u8]) {
-        self.sides[(run * COLUMNS + self.column) * 2..][..2].copy_from_slice(&half[..2]);
+        // Not by `copy_from_slice`: two bytes became a call of `memmove`.
+        let to = &mut self.sides[(run * COLUMNS + self.column) * 2..][..2];
+        (to[0], to[1]) = (half[0], half[1]);
     }
 
     /// A byte of run `run` of the sides of block `block`.
@@ -62,7 +64,8 @@ impl Column<'_> {
     /// A half-precision number of run `run` of the supers.
     #[inline(always)]
     fn unit(&mut self, run: usize, half: [u8; 2]) {
-        self.supers[(run * COLUMNS + self.column) * 2..][..2].copy_from_slice(&half);
+        let to = &mut self.supers[(run * COLUMNS + self.column) * 2..][..2];
+        (to[0], to[1]) = (half[0], half[1]);
     }
 
     /// The lower halves of sixteen weights' bytes beside those of sixteen others, as they are.
@@ -108,21 +111,32 @@ impl Column<'_> {
     }
 }
 
-/// Puts one output's weights into its column of a tile, whose runs are `quants`, `sides` and `supers` bytes long.
-pub(super) fn pack_row(format: Format, runs: [usize; 2], row: &[u8], column: usize, tile: &mut [u8]) {
+/// Weights of a row that are packed before the next row's: what all columns write to meanwhile lies in the nearest cache,
+/// and the file is still read from front to back.
+const STRETCH: usize = 1024;
+
+/// Packs the weights of at most [`COLUMNS`] outputs, `row_bytes` each, into a tile whose runs of quants and sides are `runs`
+/// bytes long.
+pub(super) fn pack_tile(format: Format, runs: [usize; 2], rows: &[u8], row_bytes: usize, tile: &mut [u8]) {
     let (quants, rest) = tile.split_at_mut(runs[0]);
     let (sides, supers) = rest.split_at_mut(runs[1]);
     let (quants, _) = quants.as_chunks_mut::<4>();
-    let blocks = format.block_len() / BLOCK;
+    let (blocks, bytes) = (format.block_len() / BLOCK, format.block_bytes());
+    let (count, together) = (row_bytes / bytes, STRETCH / format.block_len());
     for_code!(format, F => {
-        let mut quants = quants.chunks_exact_mut(blocks * F::QUANTS / 4);
-        let mut sides = sides.chunks_exact_mut(blocks * F::SIDES);
-        // Formats without supers have none for every block.
-        let mut supers = supers.chunks_exact_mut(F::SUPERS.max(1));
-        for bytes in row.chunks_exact(format.block_bytes()) {
-            let (Some(quants), Some(sides)) = (quants.next(), sides.next()) else { return };
-            let supers = if F::SUPERS > 0 { supers.next().unwrap_or_default() } else { &mut [] };
-            pack_block(format, bytes, &mut Column { quants, sides, supers, column });
+        let sizes = [blocks * F::QUANTS / 4, blocks * F::SIDES, F::SUPERS];
+        for first in (0..count).step_by(together) {
+            for (column, row) in rows.chunks_exact(row_bytes).take(COLUMNS).enumerate() {
+                for number in first..count.min(first + together) {
+                    let to = &mut Column {
+                        quants: &mut quants[number * sizes[0]..][..sizes[0]],
+                        sides: &mut sides[number * sizes[1]..][..sizes[1]],
+                        supers: &mut supers[number * sizes[2]..][..sizes[2]],
+                        column,
+                    };
+                    pack_block(format, &row[number * bytes..][..bytes], to);
+                }
+            }
         }
     })
 }
@@ -153,8 +167,10 @@ fn pack_block(format: Format, bytes: &[u8], to: &mut Column<'_>) {
         }
         Format::Q8_0 => {
             to.side(0, bytes);
+            // The bounds are checked once for all eight.
+            let (quants, bytes) = (&mut to.quants[to.column..][..7 * COLUMNS + 1], &bytes[2..34]);
             for s in 0..8 {
-                to.put(s, word(&bytes[2..34], s) ^ each_byte(0x80));
+                quants[s * COLUMNS] = (word(bytes, s) ^ each_byte(0x80)).to_ne_bytes();
             }
         }
         Format::Q4K => {

@@ -148,12 +148,13 @@ pub(super) unsafe fn put_group(isa: Isa, sums: &[f32], to: GroupAt<'_>) {
 /// As for [`Tile`] and [`put_group`].
 #[inline(always)]
 unsafe fn put_rows<T: Tile>(sums: &[f32], to: GroupAt<'_>) {
-    for (row, sums) in sums.chunks_exact(GROUP).enumerate() {
+    for row in 0..sums.len() / GROUP {
         // SAFETY: a group has 32 numbers here and there.
         unsafe {
             let out = to.out.slice((to.row + row) * to.width + to.first, GROUP).as_mut_ptr();
-            for column in [0, COLUMNS] {
-                let (sum, out) = (T::load(sums.as_ptr().add(column)), out.add(column));
+            for half in 0..GROUP / COLUMNS {
+                let sum = T::load(sums.as_ptr().add(row * GROUP + half * COLUMNS));
+                let out = out.add(half * COLUMNS);
                 // A product by 1 is exact: this is a plain sum.
                 T::store(if to.add { T::fma(sum, T::splat(1.0), T::load(out)) } else { sum }, out);
             }
@@ -165,9 +166,9 @@ unsafe fn put_rows<T: Tile>(sums: &[f32], to: GroupAt<'_>) {
 /// As for [`SharedRounded::round`], for all blocks of the row.
 #[inline(always)]
 unsafe fn round_row<T: Tile>(from: &[f32], to: SharedRounded, row: usize) {
-    for (block, from) in from.chunks_exact(BLOCK).enumerate() {
+    for block in 0..from.len() / BLOCK {
         // SAFETY: passed on from the caller.
-        unsafe { to.round::<T>(row, block, from.as_ptr()) }
+        unsafe { to.round::<T>(row, block, from.as_ptr().add(block * BLOCK)) }
     }
 }
 
@@ -175,8 +176,8 @@ unsafe fn round_row<T: Tile>(from: &[f32], to: SharedRounded, row: usize) {
 /// As for [`SharedRounded::round`], for the block of all rows.
 #[inline(always)]
 unsafe fn round_column<T: Tile>(from: &[f32], to: SharedRounded, first: usize, block: usize) {
-    for (row, from) in from.chunks_exact(BLOCK).enumerate() {
+    for row in 0..from.len() / BLOCK {
         // SAFETY: passed on from the caller.
-        unsafe { to.round::<T>(first + row, block, from.as_ptr()) }
+        unsafe { to.round::<T>(first + row, block, from.as_ptr().add(row * BLOCK)) }
     }
 }

@@ -32,8 +32,9 @@ const PIECE_ROWS: (usize, usize) = (10 * ROWS_TOGETHER, 43 * ROWS_TOGETHER);
 /// Rows in registers beside two tiles, on the widest machine.
 const ROWS_TOGETHER: usize = 6;
 
-/// Blocks that are unpacked at a time: 16 KiB of a group's bytes, so that they and the rows' blocks fit the nearest cache.
-const STRETCH: usize = 16;
+/// Blocks that are unpacked at a time, at most: 18 KiB of a group's bytes, so that they and the rows' blocks fit the nearest
+/// cache. (A row of 576 numbers is 18 blocks, and passes at once.)
+const STRETCH: usize = 18;
 
 /// How far ahead few rows ask for weights, in bytes: what memory brings while a tile is multiplied.
 const AHEAD: usize = 8192;
@@ -190,9 +191,11 @@ unsafe fn run<T: Tile, F: Code>(x: RowsAt, job: Job<'_>) {
             }
             return;
         }
+        // Stretches of like length: each loads and stores the sums.
+        let each = x.blocks.div_ceil(x.blocks.div_ceil(STRETCH).max(1));
         let mut from = 0;
         while from < x.blocks {
-            let stretch = from..x.blocks.min(from + STRETCH);
+            let stretch = from..x.blocks.min(from + each);
             unpack::<T, F>(&job, stretch.clone());
             from = stretch.end;
             let mut row = 0;

@@ -36,7 +36,7 @@ pub(super) struct Block {
 /// Rows of rounded activations.
 #[derive(Default)]
 pub(super) struct RoundedRows {
-    /// `[rows][width / 32]`
+    /// `[rows][width / 32]`, and perhaps more that lay there before.
     pub(super) blocks: Vec<Block>,
     rows: usize,
     width: usize,
@@ -45,7 +45,11 @@ pub(super) struct RoundedRows {
 impl RoundedRows {
     /// Makes room for `rows` of `width` (a multiple of 32) numbers; what they hold is undefined.
     pub(super) fn reshape(&mut self, rows: usize, width: usize) {
-        self.blocks.resize(rows * (width / BLOCK), Block::default());
+        let blocks = rows * (width / BLOCK);
+        if self.blocks.len() < blocks {
+            // Not by growing: that would copy what nobody needs.
+            self.blocks = vec![Block::default(); blocks];
+        }
         (self.rows, self.width) = (rows, width);
     }
 

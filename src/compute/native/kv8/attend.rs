@@ -156,10 +156,11 @@ impl Rows {
         for row in 0..rows {
             // SAFETY: passed on from the caller.
             let scale = unsafe { self.head.round::<T::Lanes>(&job.layout, &job.q[job.at(row)..][..head_dim]) };
+            let (to, from) = (&mut self.q[row * padded..][..padded], &self.head.bytes[..padded]);
             let mut sum = 0;
-            for (to, byte) in self.q[row * padded..].iter_mut().zip(&self.head.bytes) {
-                *to = (byte ^ 0x80) as i8;
-                sum += *to as i32;
+            for i in 0..padded {
+                to[i] = (from[i] ^ 0x80) as i8;
+                sum += to[i] as i32;
             }
             // A query of zeros weighs all positions alike; the least number keeps what is not seen out of that.
             let scale = (scale * unit).max(1e-25);
@@ -186,9 +187,9 @@ impl Rows {
         let Layout { head_dim, padded, turned } = job.layout;
         for row in 0..self.total.len() {
             let share = 1.0 / self.total[row];
-            let head = &mut self.head.numbers[..head_dim];
-            for (to, x) in head.iter_mut().zip(&self.sums[row * padded..]) {
-                *to = x * share;
+            let (head, sums) = (&mut self.head.numbers[..head_dim], &self.sums[row * padded..][..head_dim]);
+            for i in 0..head_dim {
+                head[i] = sums[i] * share;
             }
             // SAFETY: by the caller's promise.
             unsafe {

@@ -85,15 +85,21 @@ unsafe fn put_token<T: Tile>(layout: Layout, slot: usize, key: &[f32], value: &[
     // SAFETY: passed on from the caller.
     let scale = unsafe { head.round::<T::Lanes>(&layout, key) };
     key_scales[4 * slot..][..4].copy_from_slice(&scale.to_ne_bytes());
-    for (to, four) in keys[4 * slot..].chunks_mut(4 * BLOCK_TOKENS).zip(head.bytes.chunks_exact(4)) {
-        to[..4].copy_from_slice(four);
+    for four in 0..layout.padded / 4 {
+        // SAFETY: a block has as many steps of four numbers as a head, and so many tokens in each.
+        unsafe {
+            let from = head.bytes.as_ptr().add(4 * four).cast::<u32>();
+            let to = keys.as_mut_ptr().add(4 * (four * BLOCK_TOKENS + slot)).cast::<u32>();
+            to.write_unaligned(from.read_unaligned());
+        }
     }
     // SAFETY: passed on from the caller.
     let scale = unsafe { head.round::<T::Lanes>(&layout, value) };
     value_scales[4 * slot..][..4].copy_from_slice(&scale.to_ne_bytes());
     let to = &mut values[slot / 4 * 4 * layout.padded..][..4 * layout.padded];
-    for (to, byte) in to.chunks_exact_mut(4).zip(&head.bytes) {
-        to[slot % 4] = byte ^ 0x80;
+    let bytes = &head.bytes[..layout.padded];
+    for i in 0..bytes.len() {
+        to[4 * i + slot % 4] = bytes[i] ^ 0x80;
     }
 }
 
@@ -104,26 +110,51 @@ unsafe fn put_token<T: Tile>(layout: Layout, slot: usize, key: &[f32], value: &[
 /// As for [`Lanes`].
 #[inline(always)]
 pub(super) unsafe fn spread<L: Lanes>(x: &mut [f32], size: usize) {
+    // Plain counting, as in all kernels: an iterator's `next` may be a call of its own.
+    let len = x.len() / size * size;
     let mut half = 1;
     if size >= COLUMNS {
-        for part in x.chunks_exact_mut(COLUMNS) {
+        let mut part = 0;
+        while part < len {
             // SAFETY: `part` and the rows of the table have 16 numbers.
-            unsafe { spread_columns::<L>(part) }
+            unsafe { spread_columns::<L>(&mut x[part..part + COLUMNS]) }
+            part += COLUMNS;
         }
         half = COLUMNS;
     }
     while half < size {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (a, b) = pair.split_at_mut(half);
-            for (a, b) in a.iter_mut().zip(b) {
-                (*a, *b) = (*a + *b, *a - *b);
+        let mut first = 0;
+        while first < len {
+            let (a, b) = x[first..first + 2 * half].split_at_mut(half);
+            let mut i = 0;
+            // Halves of 16 and more are whole vectors.
+            while half >= COLUMNS && i < half {
+                // SAFETY: `i + L::N <= half`.
+                unsafe {
+                    let (one, other) = (L::load(a.as_ptr().add(i)), L::load(b.as_ptr().add(i)));
+                    one.add(other).store(a.as_mut_ptr().add(i));
+                    one.add(other.mul(L::splat(-1.0))).store(b.as_mut_ptr().add(i));
+                }
+                i += L::N;
             }
+            while i < half {
+                (a[i], b[i]) = (a[i] + b[i], a[i] - b[i]);
+                i += 1;
+            }
+            first += 2 * half;
         }
         half *= 2;
     }
     let share = 1.0 / (size as f32).sqrt();
-    for x in x {
-        *x *= share;
+    let mut i = 0;
+    while i + L::N <= x.len() {
+        // SAFETY: in range by the line above.
+        unsafe { L::load(x.as_ptr().add(i)).mul(L::splat(share)).store(x.as_mut_ptr().add(i)) };
+        i += L::N;
+    }
+    while i < x.len() {
+        x[i] *= share;
+        i += 1;
     }
 }
 
