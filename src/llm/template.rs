@@ -191,7 +191,7 @@ impl ChatTemplate {
     /// A message whose content stands between marks.
     fn mark(&self, index: usize, message: &PromptMessage) -> RenderedMessage {
         let id = |id: &str| match self.tools {
-            Some(ToolFormat::Mistral | ToolFormat::MistralNamed) => tools::nine_letters(id),
+            Some(ToolFormat::Mistral) => tools::nine_letters(id),
             _ => self.broken_text(id),
         };
         let call = |call: &tools::ToolCall| {

@@ -1,8 +1,7 @@
 //! Tools: how a model is told of them, in which format it calls them, and how its calls are read.
 //!
-//! Four formats are known, told apart by the model's own chat template: Hermes' (also Qwen's; `<tool_call>` marks),
-//! Llama 3's (a bare JSON object), Mistral's (`[TOOL_CALLS]` and a list) and that of its newer models
-//! (`[TOOL_CALLS]name[ARGS]{…}`). A model whose template knows no tools is told
+//! Three formats are known, told apart by the model's own chat template: Hermes' (also Qwen's; `<tool_call>` marks),
+//! Llama 3's (a bare JSON object) and Mistral's (`[TOOL_CALLS]` and a list). A model whose template knows no tools is told
 //! of them in the system message, in Hermes' words, and its calls are bound to that format: so any model can call.
 //!
 //! A call is written under a grammar: the name is one of the declared, the arguments are what its JSON schema takes.
@@ -52,15 +51,12 @@ pub(crate) enum ToolFormat {
     Hermes,
     Llama,
     Mistral,
-    /// Mistral's from its tokenizer's version 11 on: the name stands before its arguments.
-    MistralNamed,
 }
 
 impl ToolFormat {
     /// Read from a chat template that renders tools.
     pub fn of_template(source: &str) -> Self {
         match () {
-            () if source.contains("[TOOL_CALLS]") && source.contains("[ARGS]") => Self::MistralNamed,
             () if source.contains("[TOOL_CALLS]") => Self::Mistral,
             () if source.contains("<tool_call>") => Self::Hermes,
             () if source.contains("<|python_tag|>") || source.contains("\"parameters\": ") => Self::Llama,
@@ -74,7 +70,6 @@ impl ToolFormat {
             Self::Hermes => &["<tool_call>", "</tool_call>"],
             Self::Llama => &["<|python_tag|>"],
             Self::Mistral => &["[TOOL_CALLS]"],
-            Self::MistralNamed => &["[TOOL_CALLS]", "[ARGS]"],
         }
     }
 
@@ -83,8 +78,7 @@ impl ToolFormat {
         if self == Self::Llama { "parameters" } else { "arguments" }
     }
 
-    /// The form of an answer that may (or must) call `tools`. `control(spelling)`: the control token spelled so;
-    /// `bounded`: texts that a pattern leaves open get a longest length.
+    /// The form of an answer that may (or must) call `tools`. `control(spelling)`: the control token spelled so.
     ///
     /// # Errors
     /// [`LlmError::Schema`]: a tool's parameters cannot be served; the place begins with the tool's number.
@@ -94,7 +88,6 @@ impl ToolFormat {
         choice: &ToolChoice,
         parallel: bool,
         control: impl Fn(&str) -> Option<u32>,
-        bounded: bool,
     ) -> Result<Grammar, LlmError> {
         let callable: Vec<(usize, &ToolSpec)> = match choice {
             ToolChoice::Named(name) => tools.iter().enumerate().filter(|(_, tool)| tool.name == *name).collect(),
@@ -107,7 +100,7 @@ impl ToolFormat {
         };
         let mut rules = String::new();
         for (n, tool) in &callable {
-            let schema = prepared(&tool.parameters, bounded).map_err(|error| match error {
+            let schema = prepared(&tool.parameters).map_err(|error| match error {
                 LlmError::Schema { at, message } => {
                     let dot = if at.is_empty() { "" } else { "." };
                     LlmError::Schema { at: format!("tools[{n}].function.parameters{dot}{at}"), message }
@@ -115,11 +108,7 @@ impl ToolFormat {
                 error => error,
             })?;
             let head = format!("{{\"name\": {}, \"{}\": ", literal(&tool.name), self.arguments());
-            rules.push_str(&match self {
-                Self::MistralNamed => format!("call_{n}: {} {} args_{n}\n", literal(&tool.name), mark("[ARGS]")),
-                _ => format!("call_{n}: {} args_{n} \"}}\"\n", literal(&head)),
-            });
-            rules.push_str(&format!("args_{n}: %json {schema}\n"));
+            rules.push_str(&format!("call_{n}: {} args_{n} \"}}\"\nargs_{n}: %json {schema}\n", literal(&head)));
         }
         let calls: Vec<String> = callable.iter().map(|(n, _)| format!("call_{n}")).collect();
         let one = calls.join(" | ");
@@ -137,11 +126,6 @@ impl ToolFormat {
             Self::Mistral => {
                 let repeat = if parallel { format!(" (\", \" call){{0,{MORE_CALLS}}}") } else { String::new() };
                 ("[TOOL_CALLS]", format!("{} \" \"? \"[\" call{repeat} \"]\"", mark("[TOOL_CALLS]")))
-            }
-            Self::MistralNamed => {
-                let open = mark("[TOOL_CALLS]");
-                let repeat = if parallel { format!(" ({open} call){{0,{MORE_CALLS}}}") } else { String::new() };
-                ("[TOOL_CALLS]", format!("{open} call{repeat}"))
             }
         };
         let lark = format!("start: {start}\ncall: {one}\n{rules}");

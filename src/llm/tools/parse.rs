@@ -77,7 +77,7 @@ impl ToolParser {
             State::Words => self.words(parts),
             State::Head => self.head(parts),
             State::Arguments { depth, quoted, escaped } => self.arguments(parts, depth, quoted, escaped),
-            State::After => match self.held.find(self.next_call()) {
+            State::After => match self.held.find('{') {
                 Some(at) => {
                     self.held.drain(..at);
                     self.state = State::Head;
@@ -86,11 +86,6 @@ impl ToolParser {
                 None => false,
             },
         }
-    }
-
-    /// What the next of several calls begins with.
-    fn next_call(&self) -> &'static str {
-        if self.format == ToolFormat::MistralNamed { self.format.marks()[0] } else { "{" }
     }
 
     fn words(&mut self, parts: &mut Vec<ToolPart>) -> bool {
@@ -126,9 +121,6 @@ impl ToolParser {
     }
 
     fn head(&mut self, parts: &mut Vec<ToolPart>) -> bool {
-        if self.format == ToolFormat::MistralNamed {
-            return self.named_head(parts);
-        }
         let end = format!("\", \"{}\": ", self.format.arguments());
         let (name_at, name_mark) = (self.held.find("{\"name\": \""), "{\"name\": \"".len());
         let Some((from, to)) = name_at.zip(self.held.find(&end)).filter(|(from, to)| from + name_mark <= *to) else {
@@ -136,21 +128,6 @@ impl ToolParser {
         };
         let name = self.held[from + name_mark..to].to_string();
         self.held.drain(..to + end.len());
-        self.begin(parts, name)
-    }
-
-    /// A name and its arguments, between them a mark.
-    fn named_head(&mut self, parts: &mut Vec<ToolPart>) -> bool {
-        let [open, between] = [self.format.marks()[0], self.format.marks()[1]];
-        let Some(at) = self.held.find('{') else { return false };
-        let head = self.held[..at].trim_start();
-        let head = head.strip_prefix(open).unwrap_or(head).trim_end();
-        let name = head.strip_suffix(between).unwrap_or(head).trim().to_string();
-        self.held.drain(..at);
-        self.begin(parts, name)
-    }
-
-    fn begin(&mut self, parts: &mut Vec<ToolPart>, name: String) -> bool {
         parts.push(ToolPart::Call { index: self.calls, name });
         self.calls += 1;
         self.state = State::Arguments { depth: 0, quoted: false, escaped: false };

@@ -29,15 +29,12 @@ fn calls_of_every_format_are_read_wherever_pieces_end() {
     let hermes = "Let me see.\n<tool_call>\n{\"name\": \"sum\", \"arguments\": {\"a\": \"}\\\"{\", \"b\": [1]}}\n</tool_call>\n<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n</tool_call>";
     let llama = "{\"name\": \"sum\", \"parameters\": {\"a\": 1}}";
     let mistral = "[TOOL_CALLS] [{\"name\": \"a\", \"arguments\": {\"x\": {}}}, {\"name\": \"b\", \"arguments\": {}}]";
-    let named = "Well. [TOOL_CALLS]a[ARGS]{\"x\": {}}[TOOL_CALLS]b[ARGS]{}";
     for size in 1..20 {
         let two = vec![call("sum", "{\"a\": \"}\\\"{\", \"b\": [1]}"), call("now", "{}")];
         assert_eq!(read(ToolFormat::Hermes, hermes, size), ("Let me see.".into(), two), "{size}");
         assert_eq!(read(ToolFormat::Llama, llama, size), (String::new(), vec![call("sum", "{\"a\": 1}")]));
         let two = vec![call("a", "{\"x\": {}}"), call("b", "{}")];
         assert_eq!(read(ToolFormat::Mistral, mistral, size), (String::new(), two));
-        let two = vec![call("a", "{\"x\": {}}"), call("b", "{}")];
-        assert_eq!(read(ToolFormat::MistralNamed, named, size), ("Well.".into(), two), "{size}");
     }
 }
 
@@ -54,7 +51,6 @@ fn words_that_only_look_like_a_call_stay_words() {
 #[test]
 fn the_format_is_read_from_the_template() {
     assert_eq!(ToolFormat::of_template("... [TOOL_CALLS] [ ..."), ToolFormat::Mistral);
-    assert_eq!(ToolFormat::of_template("'[TOOL_CALLS]' + name + '[ARGS]' + args"), ToolFormat::MistralNamed);
     assert_eq!(ToolFormat::of_template("<tool_call>\\n{\"name\": <function-name>"), ToolFormat::Hermes);
     assert_eq!(ToolFormat::of_template("{\"name\": function name, \"parameters\": dict"), ToolFormat::Llama);
 }
@@ -83,6 +79,6 @@ fn a_tools_faulty_schema_is_told_with_its_place() {
         description: String::new(),
         parameters: json!({"properties": {"b": {"not": {}}}}),
     }];
-    let error = ToolFormat::Hermes.grammar(&tools, &ToolChoice::Auto, true, |_| None, true).unwrap_err();
+    let error = ToolFormat::Hermes.grammar(&tools, &ToolChoice::Auto, true, |_| None).unwrap_err();
     assert!(error.to_string().starts_with("tools[0].function.parameters.properties.b.not: "), "{error}");
 }
