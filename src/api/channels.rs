@@ -5,34 +5,45 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::auth::{Principal, Scope};
 use super::body::JsonBody;
-use super::console::{typed, words};
+use super::console::words;
 use super::inbound;
 use super::path::PathText;
 use super::state::AppState;
 use super::wire::error::ApiError;
+use super::wire::fields::Fields;
 use crate::store::Inbound;
 
 /// Longest id of a message or a customer, in characters.
 const ID_CHARS: usize = 200;
 
-#[derive(Deserialize)]
 struct ChannelMessage {
     id: String,
-    customer: Customer,
+    customer_id: String,
+    customer_name: Option<String>,
     text: String,
-    #[serde(default)]
-    metadata: Value,
+    audience: Option<String>,
+    operator: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Customer {
-    id: String,
-    name: Option<String>,
+impl ChannelMessage {
+    /// Reads a message; other entries of `metadata` are the bridge's own.
+    fn read(body: Value) -> Result<Self, ApiError> {
+        let mut fields = Fields::new(body, "")?;
+        let (id, text) = (fields.required_string("id")?, fields.required_string("text")?);
+        let customer = fields.take("customer").ok_or_else(|| ApiError::missing("customer"))?;
+        let mut customer = Fields::new(customer, "customer")?;
+        let (customer_id, customer_name) = (customer.required_string("id")?, customer.string("name")?);
+        customer.end()?;
+        let metadata = fields.take("metadata").unwrap_or_else(|| json!({}));
+        let mut metadata = Fields::new(metadata, "metadata")?;
+        let (audience, operator) = (metadata.string("audience")?, metadata.string("operator")?);
+        fields.end()?;
+        Ok(Self { id, customer_id, customer_name, text, audience, operator })
+    }
 }
 
 pub async fn message(
@@ -48,14 +59,13 @@ pub async fn message(
         let message = format!("there is no channel {name:?}; [[desk.channels]] has: {}", known.join(", "));
         ApiError::new(StatusCode::NOT_FOUND, "channel_not_found", message)
     })?;
-    let sent: ChannelMessage = typed(body)?;
+    let sent = ChannelMessage::read(body)?;
     let id = words("id", sent.id.trim(), ID_CHARS)?;
-    let customer_id = words("customer.id", sent.customer.id.trim(), ID_CHARS)?;
+    let customer_id = words("customer.id", sent.customer_id.trim(), ID_CHARS)?;
     let text = words("text", &sent.text, desk.message_chars)?;
-    let customer_name = sent.customer.name.map(|name| name.trim().chars().take(ID_CHARS).collect::<String>());
-    let of = |field: &str| sent.metadata.get(field).and_then(Value::as_str).map(str::to_string);
-    let audience = of("audience").or_else(|| channel.audience.clone());
-    let operator = of("operator");
+    let customer_name = sent.customer_name.map(|name| name.trim().chars().take(ID_CHARS).collect::<String>());
+    let audience = sent.audience.or_else(|| channel.audience.clone());
+    let operator = sent.operator;
     let loaded = state.loaded()?;
     if let Some(operator) = operator.as_ref().filter(|name| !loaded.support.operators().contains(name)) {
         return Err(ApiError::invalid("metadata.operator", format!("there is no operator {operator:?}")));

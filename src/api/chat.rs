@@ -14,7 +14,7 @@ use super::auth::{Principal, Scope};
 use super::body::JsonBody;
 use super::conversation::Asked;
 use super::observe::Arrival;
-use super::raw::{RawAnswer, Reading};
+use super::raw::{Choices, RawAnswer, Reading};
 use super::state::{Admission, AppState, Loaded};
 use super::stream::FIRST_PIECE;
 use super::turns::TurnCall;
@@ -232,7 +232,8 @@ async fn raw(call: &Call<'_>, admission: Admission, request: ChatRequest) -> Res
         shown: if reading.calls || reading.thought.is_some() { loaded.chat.shown_marks() } else { Arc::default() },
         adapter: None,
     };
-    let answer = RawAnswer::start(&loaded.chat, generation, request.count, reading)?;
+    let number = Choices { of_each_prompt: request.count, at_once: most };
+    let answer = RawAnswer::start(&loaded.chat, vec![generation], number, reading)?;
     Ok(Answer::raw(state.clone(), admission, arrived, answer))
 }
 

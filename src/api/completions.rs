@@ -16,13 +16,13 @@ use super::body::JsonBody;
 use super::chat::{fingerprint, gather, in_time};
 use super::models::{ChatTarget, chat_target};
 use super::observe::Arrival;
-use super::raw::{RawAnswer, Reading};
+use super::raw::{Choices, RawAnswer, Reading};
 use super::state::{AppState, Loaded};
 use super::stream::as_events;
 use super::wire::completion::Envelope;
 use super::wire::completions::{CompletionsRequest, PromptText, completions_request};
 use super::wire::error::ApiError;
-use crate::llm::{CacheScope, GenerateRequest, SamplingParams};
+use crate::llm::{CacheScope, GenerateRequest, LlmError, SamplingParams};
 
 /// Serves a request.
 pub async fn completions(
@@ -44,15 +44,17 @@ pub async fn completions(
         model: request.model.clone(),
         fingerprint: fingerprint(loaded.chat.hash(), &state.settings().engine),
     };
-    let (count, streamed, want_logprobs) = (request.count, request.stream, request.logprobs.is_some());
+    let (streamed, want_logprobs) = (request.stream, request.logprobs.is_some());
     let include_usage = request.include_usage;
     let most = state.settings().engine.max_running;
-    if count > most {
-        let message = format!("\"n\" is {count}; this server runs {most} answers at once (engine.max_running)");
+    if request.count > most {
+        let message =
+            format!("\"n\" is {}; this server runs {most} answers at once (engine.max_running)", request.count);
         return Err(ApiError::invalid("n", message));
     }
+    let count = request.prompts.len() * request.count;
     let admission = state.admit()?;
-    let raw = in_time(&state, arrival.0, start(loaded, &principal, request)).await?;
+    let raw = in_time(&state, arrival.0, start(loaded, &principal, request, most)).await?;
     let mut answer = Answer::raw(state.clone(), admission, arrival.0, raw);
     if streamed {
         return Ok(respond(answer, envelope, count, include_usage, want_logprobs));
@@ -65,29 +67,43 @@ pub async fn completions(
     Ok(Json(envelope.text_completion(choices.collect(), Some(&ending.usage))).into_response())
 }
 
-async fn start(loaded: &Loaded, principal: &Principal, request: CompletionsRequest) -> Result<RawAnswer, ApiError> {
+async fn start(
+    loaded: &Loaded,
+    principal: &Principal,
+    request: CompletionsRequest,
+    at_once: usize,
+) -> Result<RawAnswer, ApiError> {
+    let CompletionsRequest { prompts, sampling, stop, max_tokens, logprobs, count, .. } = request;
     let chat = loaded.chat.clone();
-    let tokenize = move || match request.prompt {
+    let one = move |prompt: PromptText| match prompt {
         PromptText::Tokens(tokens) => Ok(tokens),
         PromptText::Text(text) => {
             let tokens = chat.tokenize(&text)?;
             Ok(chat.leading_bos().into_iter().chain(tokens).collect::<Vec<u32>>())
         }
     };
+    let tokenize = move || prompts.into_iter().map(one).collect::<Result<Vec<_>, LlmError>>();
     let tokens = tokio::task::spawn_blocking(tokenize).await.map_err(ApiError::internal)?;
-    let prompt = tokens.map_err(|error: crate::llm::LlmError| ApiError::from(error).on("prompt"))?;
-    let generation = GenerateRequest {
+    let tokens = tokens.map_err(|error| ApiError::from(error).on("prompt"))?;
+    let generation = |prompt: Vec<u32>| GenerateRequest {
         prompt,
-        sampling: request.sampling.over(SamplingParams::default()),
-        stop: request.stop,
-        max_tokens: request.max_tokens,
+        sampling: sampling.clone().over(SamplingParams::default()),
+        stop: stop.clone(),
+        max_tokens,
         cache: CacheScope { shared_tokens: 0, salt: format!("key:{}", principal.key_name) },
-        top_logprobs: request.logprobs,
+        top_logprobs: logprobs,
         constraint: None,
         shown: Arc::default(),
         adapter: None,
     };
-    Ok(RawAnswer::start(&loaded.chat, generation, request.count, Reading::default())?)
+    let number = Choices { of_each_prompt: count, at_once };
+    let requests = tokens.into_iter().map(generation).collect();
+    // What chat calls messages is a prompt here.
+    let of_prompt = |error| match ApiError::from(error) {
+        error if error.param.as_deref() == Some("messages") => error.on("prompt"),
+        error => error,
+    };
+    RawAnswer::start(&loaded.chat, requests, number, Reading::default()).map_err(of_prompt)
 }
 
 struct Streaming {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::auth::{Principal, Scope};
 use super::body;
 use super::listing::{ListQuery, list};
-use super::path::{PathText, QueryOf};
+use super::path::{NamedQuery, PathText};
 use super::state::AppState;
 use super::wire::error::ApiError;
 use crate::library::{Caller, LibraryError};
@@ -152,7 +152,7 @@ pub async fn create(
 pub async fn list_files(
     State(state): State<AppState>,
     principal: Principal,
-    QueryOf(query): QueryOf<ListQuery>,
+    NamedQuery(query): NamedQuery<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     let mut files = state.loaded()?.library.files(caller(&principal)?).await?;
     query.refuse_filter()?;

@@ -1,14 +1,13 @@
 //! Lists as OpenAI pages them: `limit`, `order`, `after`, `before`.
 
 use axum::Json;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::path::ReadQuery;
 use super::wire::error::ApiError;
 
 /// The query of a list.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListQuery {
     pub limit: Option<usize>,
     /// `asc` or `desc` (the default): by the time of creation.
@@ -23,22 +22,46 @@ pub struct ListQuery {
     pub filter: Option<String>,
 }
 
+impl ReadQuery for ListQuery {
+    fn take(&mut self, name: &str, value: String) -> Result<bool, ApiError> {
+        match name {
+            "limit" => {
+                let number = value.parse().map_err(|_| {
+                    ApiError::invalid("limit", format!("\"limit\" is {value:?}; it must be a whole number"))
+                })?;
+                self.limit = Some(number);
+            }
+            "order" => self.order = Some(value),
+            "after" => self.after = Some(value),
+            "before" => self.before = Some(value),
+            "purpose" => self.purpose = Some(value),
+            "filter" => self.filter = Some(value),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}
+
 impl ListQuery {
     /// # Errors
     /// For lists whose entries have no status.
     pub fn refuse_filter(&self) -> Result<(), ApiError> {
-        match self.filter {
-            Some(_) => Err(ApiError::unsupported("filter", "there is no parameter \"filter\" here")),
-            None => Ok(()),
-        }
+        refuse("filter", self.filter.as_ref())
     }
 
     /// # Errors
     /// For lists whose entries have no purpose.
     pub fn refuse_purpose(&self) -> Result<(), ApiError> {
-        match self.purpose {
-            Some(_) => Err(ApiError::unsupported("purpose", "there is no parameter \"purpose\" here")),
-            None => Ok(()),
+        refuse("purpose", self.purpose.as_ref())
+    }
+}
+
+fn refuse(name: &str, value: Option<&String>) -> Result<(), ApiError> {
+    match value {
+        None => Ok(()),
+        Some(_) => {
+            let error = ApiError::unsupported(name, format!("there is no parameter {name:?} here"));
+            Err(ApiError { code: "unknown_parameter", ..error })
         }
     }
 }

@@ -40,6 +40,10 @@ pub fn chat_target(loaded: &Loaded, model: &str) -> Result<ChatTarget, ApiError>
         let message = format!("{model:?} is an embedding model; ask it at /v1/embeddings");
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "unsupported_value", message).on("model"));
     }
+    if loaded.knowledge.reranker().is_some_and(|reranker| reranker.id() == model) {
+        let message = format!("{model:?} is a reranker; ask it at /v1/rerank");
+        return Err(ApiError::new(StatusCode::BAD_REQUEST, "unsupported_value", message).on("model"));
+    }
     let names = operators.iter().map(String::as_str);
     let known: Vec<&str> = std::iter::once(SUPPORT).chain(names).chain([loaded.chat.id()]).collect();
     Err(ApiError::model_not_found(model, &known.join(", ")))
@@ -82,6 +86,9 @@ fn visible(loaded: &Loaded, principal: &Principal) -> Vec<Value> {
     }
     if principal.may(Scope::Embeddings) {
         models.push(entry(loaded, loaded.embedder.id(), "embedding", "The embedding model"));
+        if let Some(reranker) = loaded.knowledge.reranker() {
+            models.push(entry(loaded, reranker.id(), "rerank", "The reranker"));
+        }
     }
     models
 }

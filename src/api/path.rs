@@ -1,6 +1,6 @@
 //! The part of a path that a route leaves open, and the query.
 
-use axum::extract::rejection::PathRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequestParts, Path, Query};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
@@ -14,11 +14,50 @@ impl<S: Send + Sync, T: serde::de::DeserializeOwned> FromRequestParts<S> for Que
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
-        let read = Query::<T>::try_from_uri(&parts.uri);
-        read.map(|Query(fields)| Self(fields)).map_err(|error| {
-            let message = format!("the query cannot be read: {}", error.body_text());
-            ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", message)
-        })
+        Query::<T>::try_from_uri(&parts.uri).map(|Query(fields)| Self(fields)).map_err(unreadable)
+    }
+}
+
+fn unreadable(error: QueryRejection) -> ApiError {
+    let message = format!("the query cannot be read: {}", error.body_text());
+    ApiError::new(StatusCode::BAD_REQUEST, "invalid_query", message)
+}
+
+/// What can be read out of a query, field by field.
+pub trait ReadQuery: Sized {
+    /// Takes one field; false: there is none of this name.
+    ///
+    /// # Errors
+    /// A value that cannot be, by the field's name.
+    fn take(&mut self, name: &str, value: String) -> Result<bool, ApiError>;
+}
+
+/// No query at all.
+#[derive(Default)]
+pub struct NoQuery;
+
+impl ReadQuery for NoQuery {
+    fn take(&mut self, _: &str, _: String) -> Result<bool, ApiError> {
+        Ok(false)
+    }
+}
+
+/// A request's query; what it should not have is refused by name.
+pub struct NamedQuery<T>(pub T);
+
+impl<S: Send + Sync, T: ReadQuery + Default> FromRequestParts<S> for NamedQuery<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, ApiError> {
+        let fields = Query::<Vec<(String, String)>>::try_from_uri(&parts.uri).map_err(unreadable)?;
+        let mut read = T::default();
+        for (name, value) in fields.0 {
+            if !read.take(&name, value)? {
+                let error = ApiError::unsupported(&name, format!("there is no parameter {name:?} here"));
+                return Err(ApiError { code: "unknown_parameter", ..error });
+            }
+        }
+        Ok(Self(read))
     }
 }
 

@@ -1,4 +1,5 @@
-//! An answer of the bare model: one or several choices, their thoughts and calls told apart from their words.
+//! An answer of the bare model: one or several choices, of one or several prompts, their thoughts and calls told apart from
+//! their words.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -19,11 +20,24 @@ pub struct Reading {
     pub calls: bool,
 }
 
-/// The choices of one request, as they come.
+/// How many choices there are, and how many of them run at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Choices {
+    pub of_each_prompt: usize,
+    pub at_once: usize,
+}
+
+/// The choices of one request, as they come: those of the first prompt first.
 pub struct RawAnswer {
+    chat: ChatModel,
+    requests: Vec<GenerateRequest>,
+    number: Choices,
+    reading: Reading,
+    /// Those that were begun.
     choices: Vec<Choice>,
     ready: VecDeque<Piece>,
-    usage: Usage,
+    /// Of each prompt, once a choice of it has ended.
+    usage: Vec<Option<Usage>>,
 }
 
 struct Choice {
@@ -31,30 +45,59 @@ struct Choice {
     generation: Option<Generation>,
     thought: Option<ReasoningSplit>,
     calls: Option<ToolParser>,
+    /// The whole train of thought.
+    thoughts: String,
 }
 
 impl RawAnswer {
-    /// Queues `count` answers to one request; each has a seed of its own.
+    /// Queues answers to these requests; each answer to one of them has a seed of its own.
     ///
     /// # Errors
-    /// As [`ChatModel::generate`].
-    pub fn start(chat: &ChatModel, request: GenerateRequest, count: usize, reading: Reading) -> Result<Self, LlmError> {
-        let choice = |n: usize| {
-            let mut request = request.clone();
-            request.sampling.seed = request.sampling.seed.map(|seed| seed.wrapping_add(n as u64));
-            Ok(Choice {
-                generation: Some(chat.generate(request)?),
-                thought: reading.thought.map(ReasoningSplit::new),
-                calls: reading.calls.then(|| chat.tool_parser()),
-            })
-        };
-        let choices = (0..count).map(choice).collect::<Result<_, LlmError>>()?;
-        Ok(Self { choices, ready: VecDeque::new(), usage: Usage::default() })
+    /// As [`ChatModel::generate`], of any of them.
+    pub fn start(
+        chat: &ChatModel,
+        requests: Vec<GenerateRequest>,
+        number: Choices,
+        reading: Reading,
+    ) -> Result<Self, LlmError> {
+        requests.iter().try_for_each(|request| chat.check(request))?;
+        let usage = vec![None; requests.len()];
+        let (choices, ready) = (Vec::new(), VecDeque::new());
+        let mut answer = Self { chat: chat.clone(), requests, number, reading, choices, ready, usage };
+        answer.begin_more()?;
+        Ok(answer)
     }
 
-    /// Of all choices together, once they have ended; the prompt counts once.
+    /// Begins further choices, as many as may run at once.
+    fn begin_more(&mut self) -> Result<(), LlmError> {
+        let all = self.requests.len() * self.number.of_each_prompt;
+        let mut running = self.choices.iter().filter(|choice| choice.generation.is_some()).count();
+        while self.choices.len() < all && running < self.number.at_once {
+            let (prompt, n) = (self.choices.len() / self.number.of_each_prompt, self.choices.len());
+            let mut request = self.requests[prompt].clone();
+            let of_prompt = (n % self.number.of_each_prompt) as u64;
+            request.sampling.seed = request.sampling.seed.map(|seed| seed.wrapping_add(of_prompt));
+            self.choices.push(Choice {
+                generation: Some(self.chat.generate(request)?),
+                thought: self.reading.thought.map(ReasoningSplit::new),
+                calls: self.reading.calls.then(|| self.chat.tool_parser()),
+                thoughts: String::new(),
+            });
+            running += 1;
+        }
+        Ok(())
+    }
+
+    /// Of all choices together, once they have ended; each prompt counts once.
     pub fn usage(&self) -> Usage {
-        self.usage
+        let add = |total: Usage, usage: &Usage| Usage {
+            prompt_tokens: total.prompt_tokens + usage.prompt_tokens,
+            cached_tokens: total.cached_tokens + usage.cached_tokens,
+            completion_tokens: total.completion_tokens + usage.completion_tokens,
+            reasoning_tokens: total.reasoning_tokens + usage.reasoning_tokens,
+            ..total
+        };
+        self.usage.iter().flatten().fold(Usage::default(), add)
     }
 
     /// The next piece; `None` once all choices have ended. Safe to be cancelled.
@@ -73,6 +116,11 @@ impl RawAnswer {
                 Some(GenerationEvent::Failed(error)) => return Some(Piece::Failed(error.into())),
                 None => self.choices[choice].generation = None,
             }
+            if self.choices[choice].generation.is_none()
+                && let Err(error) = self.begin_more()
+            {
+                return Some(Piece::Failed(error.into()));
+            }
         }
     }
 
@@ -90,7 +138,7 @@ impl RawAnswer {
         self.queue(n, thought, parts, logprobs);
     }
 
-    fn end(&mut self, n: usize, reason: FinishReason, usage: Usage) {
+    fn end(&mut self, n: usize, reason: FinishReason, mut usage: Usage) {
         let choice = &mut self.choices[n];
         choice.generation = None;
         let (thought, words) = choice.thought.as_mut().map(ReasoningSplit::finish).unwrap_or_default();
@@ -101,21 +149,28 @@ impl RawAnswer {
         parts.extend(choice.calls.as_mut().map(ToolParser::finish).unwrap_or_default());
         let called = choice.calls.as_ref().is_some_and(ToolParser::has_calls);
         self.queue(n, thought, parts, Vec::new());
+        usage.reasoning_tokens = self.chat.count_tokens(&self.choices[n].thoughts).min(usage.completion_tokens);
         let finish_reason = match reason {
             FinishReason::Length => "length",
             FinishReason::Stop if called => "tool_calls",
             FinishReason::Stop => "stop",
         };
-        let total = &mut self.usage;
-        let first = total.prompt_tokens == 0;
-        total.completion_tokens += usage.completion_tokens;
-        total.prompt_tokens = usage.prompt_tokens;
-        total.cached_tokens = if first { usage.cached_tokens } else { total.cached_tokens.min(usage.cached_tokens) };
+        let of_prompt = &mut self.usage[n / self.number.of_each_prompt];
+        *of_prompt = Some(match of_prompt {
+            None => usage,
+            Some(before) => Usage {
+                cached_tokens: before.cached_tokens.min(usage.cached_tokens),
+                completion_tokens: before.completion_tokens + usage.completion_tokens,
+                reasoning_tokens: before.reasoning_tokens + usage.reasoning_tokens,
+                ..*before
+            },
+        });
         self.ready.push_back(Piece::Ended { choice: n, finish_reason, usage });
     }
 
     fn queue(&mut self, choice: usize, thought: String, parts: Vec<ToolPart>, logprobs: Vec<TokenLogprob>) {
         if !thought.is_empty() {
+            self.choices[choice].thoughts.push_str(&thought);
             self.ready.push_back(Piece::Reasoning { choice, text: thought });
         }
         // Log-probabilities are of tokens, whatever becomes of their text.

@@ -1,19 +1,24 @@
 //! `POST /v1/rerank`, in the shape of Cohere and Jina: documents in the order in which they answer a query.
 //!
-//! The score is the cosine of the embedding model's vectors (0 for opposite or unrelated, 1 for the same).
+//! With a reranker (`models.rerank`) the score is that of the cross-encoder, which reads query and document together; else,
+//! or where `model` names the embedding model, it is the cosine of its vectors (0 for opposite or unrelated, 1 for the same).
 
 use axum::Json;
 use axum::extract::{Extension, State};
+use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::auth::{Principal, Scope};
 use super::body::JsonBody;
 use super::embeddings::vectors;
 use super::observe::Arrival;
-use super::state::AppState;
+use super::state::{AppState, Loaded};
 use super::wire::error::ApiError;
 use super::wire::fields::{Fields, wrong_type};
-use crate::embed::Role;
+use crate::embed::{RerankScores, Reranker, Role};
+
+/// Documents that the cross-encoder reads between two looks at whether the client is still there.
+const BATCH: usize = 16;
 
 /// A rerank request, validated.
 #[derive(Debug, PartialEq)]
@@ -82,21 +87,25 @@ pub async fn rerank(
     principal.require(Scope::Embeddings)?;
     let request = rerank_request(body, state.settings().server.max_embedding_inputs)?;
     let loaded = state.loaded()?;
-    let model = request.model.unwrap_or_else(|| loaded.embedder.id().to_string());
-    if model != loaded.embedder.id() {
-        return Err(ApiError::model_not_found(&model, loaded.embedder.id()));
+    let (embedder, reranker) = (loaded.embedder.id(), loaded.knowledge.reranker());
+    let model = request.model.unwrap_or_else(|| reranker.map_or(embedder, Reranker::id).to_string());
+    let reranker = reranker.filter(|reranker| reranker.id() == model);
+    if reranker.is_none() && model != embedder {
+        let known = loaded.knowledge.reranker().map(Reranker::id).into_iter().chain([embedder]);
+        return Err(ApiError::model_not_found(&model, &known.collect::<Vec<_>>().join(", ")));
     }
     let _admission = state.admit()?;
     let limit = state.request_timeout();
     let deadline = tokio::time::Instant::from_std(arrival.0 + limit);
     let work = async {
-        let (query, query_tokens) = vectors(loaded, vec![request.query], Role::Query, "query").await?;
-        let (documents, tokens) = vectors(loaded, request.documents.clone(), Role::Passage, "documents").await?;
-        Ok::<_, ApiError>((query.concat(), documents, query_tokens + tokens))
+        match reranker {
+            Some(reranker) => read_together(loaded, reranker, &request.query, &request.documents).await,
+            None => cosines(loaded, &request.query, &request.documents).await,
+        }
     };
     let timed_out = |_| ApiError::timeout(limit.as_secs());
-    let (query, documents, tokens) = tokio::time::timeout_at(deadline, work).await.map_err(timed_out)??;
-    let mut ranked: Vec<(usize, f32)> = documents.iter().map(|vector| cosine(&query, vector)).enumerate().collect();
+    let (scores, tokens) = tokio::time::timeout_at(deadline, work).await.map_err(timed_out)??;
+    let mut ranked: Vec<(usize, f32)> = scores.into_iter().enumerate().collect();
     ranked.sort_by(|(a_index, a), (b_index, b)| b.total_cmp(a).then(a_index.cmp(b_index)));
     ranked.truncate(request.top_n.unwrap_or(usize::MAX));
     let result = |(index, score): (usize, f32)| {
@@ -111,6 +120,44 @@ pub async fn rerank(
         "results": ranked.into_iter().map(result).collect::<Vec<_>>(),
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     })))
+}
+
+/// The cross-encoder's scores, and the tokens that it read.
+async fn read_together(
+    loaded: &Loaded,
+    reranker: &Reranker,
+    query: &str,
+    documents: &[String],
+) -> Result<(Vec<f32>, usize), ApiError> {
+    let (mut all, mut read) = (Vec::with_capacity(documents.len()), 0);
+    for batch in documents.chunks(BATCH) {
+        let turn = loaded.embedding_turn.clone().acquire_owned().await.map_err(ApiError::internal)?;
+        let (model, query, batch) = (reranker.clone(), query.to_string(), batch.to_vec());
+        let work = move || {
+            let _turn = turn;
+            model.rerank(&query, &batch.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        let RerankScores { scores, tokens, cut } =
+            tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)??;
+        if let Some(long) = cut.iter().position(|cut| *cut) {
+            let place = format!("documents[{}]", all.len() + long);
+            let most = reranker.max_tokens();
+            let message =
+                format!("{place} and the query are longer than the {most} tokens that this model reads of both");
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "context_length_exceeded", message).on(place));
+        }
+        all.extend(scores);
+        read += tokens;
+    }
+    Ok((all, read))
+}
+
+/// How near the documents' vectors are to the query's, and the tokens read.
+async fn cosines(loaded: &Loaded, query: &str, documents: &[String]) -> Result<(Vec<f32>, usize), ApiError> {
+    let (query, query_tokens) = vectors(loaded, vec![query.to_string()], Role::Query, "query").await?;
+    let (documents, tokens) = vectors(loaded, documents.to_vec(), Role::Passage, "documents").await?;
+    let query = query.concat();
+    Ok((documents.iter().map(|vector| cosine(&query, vector)).collect(), query_tokens + tokens))
 }
 
 /// Vectors have length 1; what points away counts as unrelated.

@@ -18,7 +18,7 @@ use super::auth::Principal;
 use super::body::JsonBody;
 use super::chat::{Begun, begin, gather};
 use super::observe::Arrival;
-use super::path::PathText;
+use super::path::{NamedQuery, NoQuery, PathText};
 use super::state::AppState;
 use super::stream::FIRST_PIECE;
 use super::wire::error::ApiError;
@@ -75,6 +75,10 @@ fn as_input(error: ApiError) -> ApiError {
         Some(rest) => format!("input{rest}"),
         None => param
             .replace("response_format.json_schema", "text.format")
+            .replace("logprobs", "include")
+            .replace("top_include", "top_logprobs")
+            .replace("].function.", "].")
+            .replace("reasoning_effort", "reasoning.effort")
             .replace("max_completion_tokens", "max_output_tokens"),
     });
     ApiError { param, ..error }
@@ -85,6 +89,7 @@ pub async fn get(
     State(state): State<AppState>,
     principal: Principal,
     PathText(id): PathText,
+    _: NamedQuery<NoQuery>,
 ) -> Result<Json<Value>, ApiError> {
     state.responses().get(&id, &principal.key_name).map(Json).ok_or_else(|| not_kept(&id))
 }

@@ -9,7 +9,7 @@ use super::auth::Principal;
 use super::body::JsonBody;
 use super::files::caller;
 use super::listing::{ListQuery, list};
-use super::path::{PathPair, PathText, QueryOf};
+use super::path::{NamedQuery, PathPair, PathText};
 use super::state::AppState;
 use super::wire::error::ApiError;
 use super::wire::fields::{Fields, wrong_type};
@@ -182,7 +182,7 @@ pub async fn create(
 pub async fn list_stores(
     State(state): State<AppState>,
     principal: Principal,
-    QueryOf(query): QueryOf<ListQuery>,
+    NamedQuery(query): NamedQuery<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     let caller = caller(&principal)?;
     query.refuse_filter()?;
@@ -327,7 +327,7 @@ pub async fn list_files(
     State(state): State<AppState>,
     principal: Principal,
     PathText(id): PathText,
-    QueryOf(query): QueryOf<ListQuery>,
+    NamedQuery(query): NamedQuery<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     list_attached(state.loaded()?.library.attached(caller(&principal)?, &id).await?, &query)
 }
@@ -453,7 +453,7 @@ pub async fn list_batch(
     State(state): State<AppState>,
     principal: Principal,
     PathPair(id, batch): PathPair,
-    QueryOf(query): QueryOf<ListQuery>,
+    NamedQuery(query): NamedQuery<ListQuery>,
 ) -> Result<Json<Value>, ApiError> {
     list_attached(state.loaded()?.library.batch(caller(&principal)?, &id, &batch, false).await?, &query)
 }

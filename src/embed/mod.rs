@@ -36,7 +36,7 @@ mod together;
 mod vocabulary;
 mod weights;
 
-pub use rerank::Reranker;
+pub use rerank::{RerankScores, Reranker};
 
 use crate::compute::encoder::Precision;
 use crate::compute::for_each_index;

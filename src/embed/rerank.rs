@@ -39,6 +39,18 @@ struct Inner {
 struct Pair {
     ids: Vec<u32>,
     second_from: usize,
+    cut: bool,
+}
+
+/// How well passages answer a question, in the order of the passages.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RerankScores {
+    /// 0..1
+    pub scores: Vec<f32>,
+    /// Tokens read of all pairs.
+    pub tokens: usize,
+    /// A passage, or the question beside it, was longer than the model reads.
+    pub cut: Vec<bool>,
 }
 
 impl Reranker {
@@ -68,17 +80,23 @@ impl Reranker {
         &self.inner.id
     }
 
-    /// How well each passage answers the question, 0..1, in the order of the passages; and the tokens read.
+    /// Tokens that are read of a question with a passage.
+    pub fn max_tokens(&self) -> usize {
+        self.inner.max_tokens
+    }
+
+    /// How well each passage answers the question.
     ///
     /// # Errors
     /// `Compute` where the model itself fails.
-    pub fn rerank(&self, question: &str, passages: &[&str]) -> Result<(Vec<f32>, usize), EmbedError> {
-        let (logits, tokens) = self.logits(question, passages)?;
-        Ok((logits.into_iter().map(|logit| 1.0 / (1.0 + (-logit).exp())).collect(), tokens))
+    pub fn rerank(&self, question: &str, passages: &[&str]) -> Result<RerankScores, EmbedError> {
+        let mut scores = self.logits(question, passages)?;
+        scores.scores.iter_mut().for_each(|score| *score = 1.0 / (1.0 + (-*score).exp()));
+        Ok(scores)
     }
 
-    /// The head's own scores.
-    fn logits(&self, question: &str, passages: &[&str]) -> Result<(Vec<f32>, usize), EmbedError> {
+    /// The same with the head's own scores.
+    fn logits(&self, question: &str, passages: &[&str]) -> Result<RerankScores, EmbedError> {
         let inner = &*self.inner;
         let question = inner.words.encode(question.trim())?;
         let read: Vec<OnceLock<Result<Pair, EmbedError>>> = passages.iter().map(|_| OnceLock::new()).collect();
@@ -98,8 +116,11 @@ impl Reranker {
                 scores[members[member]].get_or_init(|| inner.head.score(tokens));
             });
         });
-        let tokens = read.iter().map(|pair| pair.ids.len()).sum();
-        Ok((scores.into_iter().filter_map(OnceLock::into_inner).collect(), tokens))
+        Ok(RerankScores {
+            scores: scores.into_iter().filter_map(OnceLock::into_inner).collect(),
+            tokens: read.iter().map(|pair| pair.ids.len()).sum(),
+            cut: read.iter().map(|pair| pair.cut).collect(),
+        })
     }
 }
 
@@ -107,13 +128,15 @@ impl Inner {
     /// Joins question and passage; the passage's end is cut where both are too long, the question's beyond its share.
     fn pair(&self, mut question: Encoding, passage: &str) -> Result<Pair, EmbedError> {
         let room = self.max_tokens.saturating_sub(self.words.added(true)).max(2);
-        question.truncate((room / QUESTION_SHARE).max(1), 0, TruncationDirection::Right);
         let mut passage = self.words.encode(passage.trim())?;
+        let whole = question.len() + passage.len();
+        question.truncate((room / QUESTION_SHARE).max(1), 0, TruncationDirection::Right);
         passage.truncate((room - question.len().min(room)).max(1), 0, TruncationDirection::Right);
+        let cut = question.len() + passage.len() < whole;
         let joined = self.words.complete(question, Some(passage))?;
         let ids = joined.get_ids().to_vec();
         let second_from = joined.get_type_ids().iter().position(|kind| *kind > 0).unwrap_or(ids.len());
-        Ok(Pair { ids, second_from })
+        Ok(Pair { ids, second_from, cut })
     }
 }
 

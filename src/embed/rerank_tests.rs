@@ -33,15 +33,16 @@ fn scores_agree_with_transformers_for_all_families_as_folders_and_as_gguf_files(
     for (name, expected) in files.chain(folders) {
         let reranker = Reranker::load(&name, &folder(&name)).unwrap();
         let passages: Vec<&str> = goldens.texts[..expected.len()].iter().map(String::as_str).collect();
-        let (logits, _) = reranker.logits(&goldens.texts[0], &passages).unwrap();
+        let logits = reranker.logits(&goldens.texts[0], &passages).unwrap().scores;
         for (at, (ours, theirs)) in logits.iter().zip(expected).enumerate() {
             assert!((ours - theirs).abs() < 1e-3, "{name}, text {at}: {ours} for {theirs}");
         }
         let spread =
             expected.iter().fold(f32::MIN, |a, b| a.max(*b)) - expected.iter().fold(f32::MAX, |a, b| a.min(*b));
         assert!(spread > 0.05, "{name}: the goldens tell nothing apart ({spread})");
-        let (scores, tokens) = reranker.rerank(&goldens.texts[0], &passages).unwrap();
+        let RerankScores { scores, tokens, cut } = reranker.rerank(&goldens.texts[0], &passages).unwrap();
         assert!(scores.iter().all(|score| (0.0..=1.0).contains(score)) && tokens > passages.len());
+        assert!(!cut.contains(&true), "{name}");
     }
 }
 
@@ -50,7 +51,7 @@ fn worst(path: &Path) -> f32 {
     let goldens = goldens();
     let expected = &goldens.rerankers["modernbert-rerank"];
     let passages: Vec<&str> = goldens.texts[..expected.len()].iter().map(String::as_str).collect();
-    let (logits, _) = Reranker::load("r", path).unwrap().logits(&goldens.texts[0], &passages).unwrap();
+    let logits = Reranker::load("r", path).unwrap().logits(&goldens.texts[0], &passages).unwrap().scores;
     logits.iter().zip(expected).map(|(ours, theirs)| (ours - theirs).abs()).fold(0.0, f32::max)
 }
 
@@ -87,14 +88,15 @@ fn a_score_does_not_depend_on_its_company_and_a_long_passage_is_cut() {
     let reranker = Reranker::load("r", &folder("bert-rerank")).unwrap();
     let long = goldens.texts[9].repeat(20);
     let passages = [goldens.texts[2].as_str(), &long, ""];
-    let (together, _) = reranker.rerank(&goldens.texts[0], &passages).unwrap();
-    for (passage, expected) in passages.iter().zip(&together) {
-        let (alone, tokens) = reranker.rerank(&goldens.texts[0], &[passage]).unwrap();
-        assert_eq!(alone[0], *expected);
-        assert!(tokens <= 96);
+    let together = reranker.rerank(&goldens.texts[0], &passages).unwrap();
+    assert_eq!(together.cut, [false, true, false]);
+    for (passage, expected) in passages.iter().zip(&together.scores) {
+        let alone = reranker.rerank(&goldens.texts[0], &[passage]).unwrap();
+        assert_eq!(alone.scores[0], *expected);
+        assert!(alone.tokens <= 96);
     }
-    assert!(reranker.rerank(&long, &passages).is_ok());
-    assert!(reranker.rerank("x", &[]).unwrap().0.is_empty());
+    assert!(reranker.rerank(&long, &passages).unwrap().cut.iter().all(|cut| *cut));
+    assert!(reranker.rerank("x", &[]).unwrap().scores.is_empty());
 }
 
 #[test]

@@ -15,7 +15,7 @@ pub(super) fn order(reranker: &Reranker, query: &str, passages: &mut [Passage]) 
     let first = passages.len().min(RERANKED);
     let texts: Vec<String> = passages[..first].iter().map(|passage| embedded_text(&passage.chunk)).collect();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let (scores, _) = reranker.rerank(query, &texts)?;
+    let scores = reranker.rerank(query, &texts)?.scores;
     for (passage, score) in passages.iter_mut().zip(scores) {
         passage.score = score;
     }

@@ -154,6 +154,7 @@ impl Answer {
             prompt_tokens: sequence.prompt_tokens,
             cached_tokens: sequence.cached,
             completion_tokens: sequence.tokens.len() - sequence.prompt_tokens,
+            reasoning_tokens: 0,
             queue_time: since_arrival(self.started),
             first_token_time: since_arrival(self.first_token),
             total_time: self.arrived.elapsed(),

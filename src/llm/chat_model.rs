@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::answer::TokenTable;
 use super::block_pool::blocks_for;
-use super::constraint::Grammars;
+use super::constraint::{Grammars, bounded_first};
 use super::engine::{self, EngineOptions};
 use super::handle::{Command, EngineHandle};
 use super::prefix_store::{self, PrefixSlot, PrefixStats, PrefixWriter};
@@ -192,8 +192,9 @@ impl ChatModel {
         choice: &ToolChoice,
         parallel: bool,
     ) -> Result<Constraint, LlmError> {
-        let grammar = self.tool_format().grammar(tools, choice, parallel, |spelling| self.control_token(spelling))?;
-        self.constraint(&grammar)
+        let control = |spelling: &str| self.control_token(spelling);
+        let form = |bounded| self.constraint(&self.tool_format().grammar(tools, choice, parallel, control, bounded)?);
+        bounded_first(form)
     }
 
     /// Reads this model's calls out of its answers.
@@ -245,6 +246,14 @@ impl ChatModel {
     /// Number of tokens of a plain text.
     pub fn count_tokens(&self, text: &str) -> usize {
         self.tokenize(text).map_or(0, |tokens| tokens.len())
+    }
+
+    /// True to what [`Self::generate`] would say of a request's parameters.
+    ///
+    /// # Errors
+    /// A parameter out of range, or a prompt too long for the context.
+    pub fn check(&self, request: &GenerateRequest) -> Result<(), LlmError> {
+        self.inner.engine.check(request)
     }
 
     /// Queues a request.

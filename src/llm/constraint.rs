@@ -115,39 +115,50 @@ impl Grammars {
     /// # Errors
     /// [`LlmError::Schema`] with the place in the schema, or what the grammar cannot express.
     pub fn compile(&self, grammar: &Grammar) -> Result<Constraint, LlmError> {
-        let (top, open, marker) = match grammar {
+        let lark = |lark: &String| self.matcher(TopLevelGrammar::from_lark(lark.clone()));
+        let (state, open) = match grammar {
             Grammar::JsonObject => {
                 let any = json!({"type": "object", "x-guidance": schema::options()});
-                (TopLevelGrammar::from_json_schema(any), OpenEnds::default(), None)
+                (State::Bound(self.matcher(TopLevelGrammar::from_json_schema(any))?), OpenEnds::default())
             }
             Grammar::JsonSchema(schema) => {
-                let schema = prepared(schema)?;
-                let open = OpenEnds::of(&schema);
-                (TopLevelGrammar::from_json_schema(schema), open, None)
+                let form = |bounded| self.matcher(TopLevelGrammar::from_json_schema(prepared(schema, bounded)?));
+                (State::Bound(bounded_first(form)?), OpenEnds::of(schema))
             }
-            Grammar::Lark(lark) => (TopLevelGrammar::from_lark(lark.clone()), OpenEnds::default(), None),
-            Grammar::After { marker, lark } => {
-                (TopLevelGrammar::from_lark(lark.clone()), OpenEnds::default(), Some(marker.clone()))
+            Grammar::Lark(text) => (State::Bound(lark(text)?), OpenEnds::default()),
+            Grammar::After { marker, lark: text } => {
+                let (marker, matcher) = (marker.clone(), lark(text)?);
+                (State::Watching { marker, seen: Vec::new(), matcher }, OpenEnds::default())
             }
-        };
-        let matcher = Box::new(Matcher::new(self.factory.create_parser(top)));
-        if let Some(reason) = matcher.get_error() {
-            return Err(LlmError::Schema { at: String::new(), message: first_line(&reason) });
-        }
-        let state = match marker {
-            Some(marker) => State::Watching { marker, seen: Vec::new(), matcher },
-            None => State::Bound(matcher),
         };
         Ok(Constraint { state, words: self.words.clone(), run: JsonRun::default(), open })
     }
+
+    fn matcher(&self, grammar: TopLevelGrammar) -> Result<Box<Matcher>, LlmError> {
+        let matcher = Box::new(Matcher::new(self.factory.create_parser(grammar)));
+        match matcher.get_error() {
+            None => Ok(matcher),
+            Some(reason) => Err(LlmError::Schema { at: String::new(), message: first_line(&reason) }),
+        }
+    }
 }
 
-/// A schema that was checked, with its white space bounded; to stand in a Lark grammar behind `%json`.
+/// Makes a form with a longest length for texts that a pattern leaves open; without it where pattern and length together
+/// are more than can be worked out.
+///
+/// # Errors
+/// As `form`.
+pub(crate) fn bounded_first<T>(form: impl Fn(bool) -> Result<T, LlmError>) -> Result<T, LlmError> {
+    form(true).or_else(|_| form(false))
+}
+
+/// A schema that was checked, with its white space bounded, and if `bounded` the length of texts that a pattern leaves
+/// open; to stand in a Lark grammar behind `%json`.
 ///
 /// # Errors
 /// [`LlmError::Schema`] with the place of what cannot be served.
-pub(crate) fn prepared(schema: &Value) -> Result<Value, LlmError> {
-    schema::prepare(schema).map_err(|SchemaFault { at, message }| LlmError::Schema { at, message })
+pub(crate) fn prepared(schema: &Value, bounded: bool) -> Result<Value, LlmError> {
+    schema::prepare(schema, bounded).map_err(|SchemaFault { at, message, .. }| LlmError::Schema { at, message })
 }
 
 fn first_line(text: &str) -> String {

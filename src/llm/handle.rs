@@ -143,7 +143,11 @@ impl EngineHandle {
         Ok(Generation::new(receiver, enough))
     }
 
-    fn check(&self, request: &GenerateRequest) -> Result<(), LlmError> {
+    /// What [`Self::generate`] checks before it queues a request.
+    ///
+    /// # Errors
+    /// A parameter out of range, or a prompt too long for the context.
+    pub fn check(&self, request: &GenerateRequest) -> Result<(), LlmError> {
         let RequestLimits { vocab, context_tokens: context, .. } = self.limits;
         let refuse = |message: String| Err(LlmError::InvalidParameter(message));
         if request.prompt.is_empty() {

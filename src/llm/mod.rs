@@ -234,6 +234,8 @@ pub struct Usage {
     pub prompt_tokens: usize,
     pub cached_tokens: usize,
     pub completion_tokens: usize,
+    /// Of these, the ones of a train of thought, where somebody told them apart.
+    pub reasoning_tokens: usize,
     /// From the request's arrival in the queue to its first step.
     pub queue_time: Duration,
     /// From arrival to the first token.

@@ -78,7 +78,8 @@ impl ToolFormat {
         if self == Self::Llama { "parameters" } else { "arguments" }
     }
 
-    /// The form of an answer that may (or must) call `tools`. `control(spelling)`: the control token spelled so.
+    /// The form of an answer that may (or must) call `tools`. `control(spelling)`: the control token spelled so;
+    /// `bounded`: texts that a pattern leaves open get a longest length.
     ///
     /// # Errors
     /// [`LlmError::Schema`]: a tool's parameters cannot be served; the place begins with the tool's number.
@@ -88,6 +89,7 @@ impl ToolFormat {
         choice: &ToolChoice,
         parallel: bool,
         control: impl Fn(&str) -> Option<u32>,
+        bounded: bool,
     ) -> Result<Grammar, LlmError> {
         let callable: Vec<(usize, &ToolSpec)> = match choice {
             ToolChoice::Named(name) => tools.iter().enumerate().filter(|(_, tool)| tool.name == *name).collect(),
@@ -100,7 +102,7 @@ impl ToolFormat {
         };
         let mut rules = String::new();
         for (n, tool) in &callable {
-            let schema = prepared(&tool.parameters).map_err(|error| match error {
+            let schema = prepared(&tool.parameters, bounded).map_err(|error| match error {
                 LlmError::Schema { at, message } => {
                     let dot = if at.is_empty() { "" } else { "." };
                     LlmError::Schema { at: format!("tools[{n}].function.parameters{dot}{at}"), message }

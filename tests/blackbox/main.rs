@@ -26,6 +26,7 @@ mod knowledge;
 mod lifecycle;
 mod listen;
 mod page;
+mod parameters;
 mod poison;
 mod python_client;
 mod raw_chat;

@@ -85,6 +85,31 @@ const cases = {
     assert.ok(names.includes("response.output_text.delta"));
     assert.match(names.at(-1), /^response\.(completed|incomplete)$/);
   },
+  async responses_stream_and_tools() {
+    const tool = { type: "function", name: "weather", strict: true, ...{ parameters: weather.function.parameters } };
+    const stream = client.responses.stream({
+      model: chat, input: "The weather in Oslo?", tools: [tool], tool_choice: { type: "function", name: "weather" },
+      parallel_tool_calls: false, temperature: 0, max_output_tokens: 200,
+    });
+    const final = await stream.finalResponse();
+    assert.deepEqual(Object.keys(JSON.parse(final.output[0].arguments)).sort(), ["town", "unit"]);
+  },
+  async files_and_vector_stores() {
+    const text = "# The ferry\n\nThe ferry to the island leaves at 06:40.\n";
+    const file = await client.files.create({ file: await OpenAI.toFile(Buffer.from(text), "ferry.md"), purpose: "assistants" });
+    const store = await client.vectorStores.create({ name: "port" });
+    const attached = await client.vectorStores.files.createAndPoll(store.id, { file_id: file.id });
+    assert.equal(attached.status, "completed");
+    const found = await client.vectorStores.search(store.id, { query: "When does the ferry leave?" });
+    assert.match(found.data[0].content[0].text, /06:40/);
+    await client.vectorStores.delete(store.id);
+    await client.files.delete(file.id);
+  },
+  async rerank_and_tokenize() {
+    const ranked = await client.post("/rerank", { body: { model: embed, query: "the lid's color", documents: ["The moon.", "The lid is blue."] } });
+    assert.equal(ranked.results[0].index, 1);
+    assert.ok((await client.post("/tokenize", { body: { prompt: "Hello" } })).count > 0);
+  },
   async embeddings() {
     const answer = await client.embeddings.create({ model: embed, input: ["a kettle", "a lid"] });
     assert.equal(answer.data[1].embedding.length, 384);

@@ -6,10 +6,13 @@ Usage: openai_client.py BASE_URL CHAT_MODEL EMBED_MODEL MODE   (the black-box te
 MODE: all (an open server), keys (one with the keys shop-key and admin-key), busy (one that takes two requests at once),
 slow (one whose requests may take a second).
 """
+import asyncio
 import concurrent.futures
+import datetime
 import json
 import sys
 import typing
+import uuid
 
 import openai
 import pydantic
@@ -81,7 +84,7 @@ def stream_helper():
         assert events.current_completion_snapshot.choices[0].message.content
 
 
-def tool_call():
+def handoff_call():
     for streamed in (False, True):
         answer = client.chat.completions.create(
             model="support", messages=user("Please refund my payment."), tools=[HANDOFF], stream=streamed)
@@ -159,6 +162,89 @@ def json_schema():
     assert isinstance(json.loads(anything.choices[0].message.content), dict)
 
 
+class Contact(pydantic.BaseModel):
+    """What pydantic writes schemas of: patterns, formats, unions, numbers."""
+
+    mail: str = pydantic.Field(pattern=r"^[a-z]+@[a-z]+\.com$")
+    site: pydantic.AnyUrl
+    since: datetime.date
+    price: float
+    count: typing.Annotated[int, pydantic.Field(ge=1, le=10)]
+    note: typing.Optional[str]
+    key: typing.Union[int, uuid.UUID]
+
+
+def rich_schemas():
+    answer = client.beta.chat.completions.parse(
+        model=CHAT, messages=user("A contact of a shop."), temperature=0, max_tokens=500, response_format=Contact)
+    assert answer.choices[0].finish_reason == "stop" and isinstance(answer.choices[0].message.parsed, Contact), answer
+    with client.chat.completions.stream(model=CHAT, messages=user("A contact."), temperature=0, max_tokens=500,
+                                        response_format=Contact) as events:
+        kinds = {event.type for event in events}
+        assert "content.delta" in kinds and events.get_final_completion().choices[0].message.parsed.count <= 10, kinds
+    with client.responses.stream(model=CHAT, input="A contact.", temperature=0, max_output_tokens=500,
+                                 text_format=Contact) as events:
+        assert events.until_done().get_final_response().output_parsed.mail.endswith(".com")
+
+
+class Weather(pydantic.BaseModel):
+    town: str
+    unit: typing.Literal["C", "F"]
+
+
+def typed_and_allowed_tools():
+    tools = [openai.pydantic_function_tool(Weather, name="weather"), openai.pydantic_function_tool(Order, name="order")]
+    ask = {"model": CHAT, "messages": user("What is the weather in Oslo?"), "tools": tools, "temperature": 0, "max_tokens": 300}
+    named = {"type": "function", "function": {"name": "weather"}}
+    parsed = client.chat.completions.parse(**ask, tool_choice=named, parallel_tool_calls=False)
+    assert isinstance(parsed.choices[0].message.tool_calls[0].function.parsed_arguments, Weather), parsed
+    allowed = {"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [named]}}
+    calls = client.chat.completions.create(**ask, tool_choice=allowed).choices[0].message.tool_calls
+    assert calls and {call.function.name for call in calls} == {"weather"}, calls
+    flat = [{"type": "function", **tool["function"]} for tool in tools]
+    answer = client.responses.create(
+        model=CHAT, input="The weather in Oslo?", tools=flat, temperature=0, max_output_tokens=300,
+        tool_choice={"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "weather"}]})
+    assert {item.name for item in answer.output if item.type == "function_call"} == {"weather"}, answer
+    with client.responses.stream(model=CHAT, input="The weather in Oslo?", tools=flat[:1], tool_choice="required",
+                                 parallel_tool_calls=False, temperature=0, max_output_tokens=300) as events:
+        (call,) = events.until_done().get_final_response().output
+        assert set(json.loads(call.arguments)) == {"town", "unit"}, call
+
+
+def transcripts_as_clients_send_them():
+    """What an answer was goes back as it came, refusals and refused parts too."""
+    asked = user("Name the capital of France.")
+    first = client.chat.completions.create(model=CHAT, messages=asked, temperature=0, max_tokens=12).choices[0].message
+    refusal = {"role": "assistant", "content": [{"type": "refusal", "refusal": "I cannot."}]}
+    for said in (first, first.model_dump(), refusal):
+        assert client.chat.completions.create(model=CHAT, messages=[*asked, said, *asked], max_tokens=2).choices
+    output = client.responses.create(model=CHAT, input=asked, temperature=0, max_output_tokens=12).output
+    for items in (output, [item.model_dump() for item in output]):
+        assert client.responses.create(model=CHAT, input=[*asked, *items, *asked], max_output_tokens=2).output
+    for part in ({"type": "input_audio", "input_audio": {"data": "", "format": "wav"}}, {"type": "file", "file": {"file_id": "x"}}):
+        refused = status_of(lambda: client.chat.completions.create(model=CHAT, messages=[{"role": "user", "content": [part]}]))
+        assert refused == (openai.BadRequestError, 400, "unsupported_parameter"), refused
+
+
+def log_probabilities():
+    chunks = list(client.chat.completions.create(
+        model=CHAT, messages=user("A word?"), n=2, seed=1, max_tokens=6, stream=True, logprobs=True, top_logprobs=3,
+        stop=["zzz", "\n\n"], stream_options={"include_usage": True}))
+    for n in (0, 1):
+        of = [chunk.choices[0] for chunk in chunks if chunk.choices and chunk.choices[0].index == n]
+        tokens = [token for choice in of if choice.logprobs for token in choice.logprobs.content or []]
+        assert "".join(token.token for token in tokens) == "".join(choice.delta.content or "" for choice in of), of
+        assert all(len(token.top_logprobs) == 3 for token in tokens)
+    ask = {"model": CHAT, "input": "A word?", "temperature": 0, "max_output_tokens": 6, "top_logprobs": 2,
+           "include": ["message.output_text.logprobs", "reasoning.encrypted_content"]}
+    part = client.responses.create(**ask).output[0].content[0]
+    assert "".join(token.token for token in part.logprobs) == part.text and len(part.logprobs[0].top_logprobs) == 2, part
+    with client.responses.stream(**ask) as events:
+        seen = [token.token for event in events if event.type == "response.output_text.delta" for token in event.logprobs]
+        assert "".join(seen) == part.text, seen
+
+
 def several_choices():
     answer = client.chat.completions.create(model=CHAT, messages=user("A word?"), n=3, seed=1, max_tokens=6)
     assert [choice.index for choice in answer.choices] == [0, 1, 2]
@@ -175,6 +261,30 @@ def text_completions():
     streamed = client.completions.create(model=CHAT, prompt="The capital of France is", temperature=0, max_tokens=5,
                                          stream=True)
     assert "".join(c.choices[0].text for c in streamed) == answer.choices[0].text
+    # More prompts than run at once, each with two answers.
+    prompts = [f"The capital of {land} is" for land in ("France", "Italy", "Spain", "Norway", "Poland")] * 4
+    several = client.completions.create(model=CHAT, prompt=prompts, n=2, temperature=0, max_tokens=3)
+    texts = [choice.text for choice in several.choices]
+    assert [choice.index for choice in several.choices] == list(range(40)), several
+    assert texts[:10] == texts[10:20] == texts[20:30] == texts[30:] and "Paris" in texts[0] and "Rome" in texts[2], texts
+    alone = client.completions.create(model=CHAT, prompt=prompts[0], temperature=0, max_tokens=3)
+    assert alone.choices[0].text == texts[0] and several.usage.prompt_tokens >= 20 * alone.usage.prompt_tokens - 20
+    parts = {}
+    for chunk in client.completions.create(model=CHAT, prompt=prompts[:5], temperature=0, max_tokens=3, stream=True):
+        parts[chunk.choices[0].index] = parts.get(chunk.choices[0].index, "") + chunk.choices[0].text
+    assert [parts[n] for n in range(5)] == texts[0:10:2], parts
+
+
+def many_at_once():
+    async def ask():
+        together = openai.AsyncOpenAI(base_url=BASE, api_key="unused", max_retries=0, timeout=120)
+        ask = {"model": CHAT, "messages": user("Name the capital of France."), "temperature": 0, "max_tokens": 12}
+        answers = await asyncio.gather(*[together.chat.completions.create(**ask) for _ in range(6)])
+        stream = await together.chat.completions.create(**ask, stream=True)
+        text = "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
+        assert {answer.choices[0].message.content for answer in answers} == {text} and "Paris" in text, (answers, text)
+
+    asyncio.run(ask())
 
 
 def responses():
@@ -212,6 +322,16 @@ def embeddings():
     worst = max(abs(a - b) for a, b in zip(default.data[0].embedding, floats.data[0].embedding))
     assert worst < 1e-6, worst
     assert default.usage.prompt_tokens > 0
+
+
+def rerank_and_tokenize():
+    """Not of OpenAI's API, but by its client."""
+    ranked = client.post("/rerank", cast_to=object, body={
+        "model": EMBED, "query": "the lid's color", "documents": ["The moon is far.", "The lid is blue."], "return_documents": True})
+    assert ranked["results"][0]["index"] == 1 and ranked["results"][0]["document"]["text"] == "The lid is blue.", ranked
+    counted = client.post("/tokenize", cast_to=object, body={"messages": user("Hello"), "model": CHAT})
+    answer = client.chat.completions.create(model=CHAT, messages=user("Hello"), max_tokens=1)
+    assert counted["count"] == len(counted["tokens"]) == answer.usage.prompt_tokens, counted
 
 
 def models():
@@ -358,9 +478,11 @@ def slow():
 
 
 MODES = {
-    "all": (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, tool_call,
-            own_tools, json_schema, several_choices, text_completions, responses, embeddings, models, files, vector_stores,
-            errors),
+    "all": (chat, chat_with_parts_and_options, raw_response_headers, stream, support_stream, stream_helper, handoff_call,
+            own_tools, typed_and_allowed_tools, json_schema, rich_schemas, several_choices, log_probabilities,
+            transcripts_as_clients_send_them, text_completions, many_at_once, responses, embeddings,
+            rerank_and_tokenize, models, files,
+            vector_stores, errors),
     "keys": (keys,), "busy": (busy,), "slow": (slow,),
 }
 for case in MODES[MODE]:

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::super::answer::{Answer, Ending, Piece};
 use super::super::state::AppState;
 use super::super::stream::as_events;
-use super::super::wire::completion::new_call_id;
+use super::super::wire::completion::{new_call_id, token_logprobs};
 use super::super::wire::error::ApiError;
 use super::super::wire::items::{Frame, Output, call_item, message_item, new_id, reasoning_item, text_part};
 
@@ -25,6 +25,8 @@ struct Streaming {
     output: Output,
     open: Option<Open>,
     finish_reason: Option<&'static str>,
+    /// Probabilities of tokens whose text is yet to come.
+    logprobs: Vec<Value>,
     sequence: usize,
     queue: VecDeque<(String, String)>,
 }
@@ -33,6 +35,7 @@ struct Streaming {
 struct Open {
     id: String,
     text: String,
+    logprobs: Vec<Value>,
     kind: Kind,
 }
 
@@ -51,6 +54,7 @@ pub fn respond(answer: Answer, first: Option<Piece>, frame: Frame, keep: Option<
         output: Output::default(),
         open: None,
         finish_reason: None,
+        logprobs: Vec::new(),
         sequence: 0,
         queue: VecDeque::new(),
     };
@@ -87,8 +91,11 @@ impl Streaming {
 
     fn take(&mut self, piece: Piece) {
         match piece {
-            Piece::Text { text, .. } if text.is_empty() => {}
-            Piece::Text { text, .. } => {
+            Piece::Text { text, logprobs, .. } => {
+                self.logprobs.extend(token_logprobs(&logprobs));
+                if text.is_empty() {
+                    return;
+                }
                 if !matches!(self.open, Some(Open { kind: Kind::Message, .. })) {
                     self.begin(Kind::Message, "msg");
                 }
@@ -119,16 +126,17 @@ impl Streaming {
         let id = new_id(id);
         let at = self.output.items.len();
         let item = match &kind {
-            Kind::Message => message_item(&id, "", "in_progress"),
+            Kind::Message => message_item(&id, "", Vec::new(), "in_progress"),
             Kind::Reasoning => reasoning_item(&id, ""),
             Kind::Call { call_id, name } => call_item(&id, call_id, name, "", "in_progress"),
         };
         self.send("response.output_item.added", json!({"output_index": at, "item": item}));
         if matches!(kind, Kind::Message) {
-            let part = json!({"item_id": id, "output_index": at, "content_index": 0, "part": text_part("")});
+            let part =
+                json!({"item_id": id, "output_index": at, "content_index": 0, "part": text_part("", Vec::new())});
             self.send("response.content_part.added", part);
         }
-        self.open = Some(Open { id, text: String::new(), kind });
+        self.open = Some(Open { id, text: String::new(), logprobs: Vec::new(), kind });
     }
 
     /// More of the open item.
@@ -139,8 +147,10 @@ impl Streaming {
         let mut delta = json!({"item_id": open.id, "output_index": at, "delta": text});
         match open.kind {
             Kind::Message => {
+                let logprobs = std::mem::take(&mut self.logprobs);
                 delta["content_index"] = json!(0);
-                delta["logprobs"] = json!([]);
+                delta["logprobs"] = json!(logprobs);
+                open.logprobs.extend(logprobs);
             }
             Kind::Reasoning => delta["content_index"] = json!(0),
             Kind::Call { .. } => {}
@@ -150,7 +160,7 @@ impl Streaming {
 
     /// Ends the open item.
     fn close(&mut self) {
-        let Some(Open { id, text, kind }) = self.open.take() else { return };
+        let Some(Open { id, text, mut logprobs, kind }) = self.open.take() else { return };
         let at = self.output.items.len();
         let place = json!({"item_id": id, "output_index": at});
         let with = |extra: Value| {
@@ -160,10 +170,12 @@ impl Streaming {
         };
         let item = match kind {
             Kind::Message => {
-                let done = with(json!({"content_index": 0, "text": text, "logprobs": []}));
+                logprobs.append(&mut self.logprobs);
+                let done = with(json!({"content_index": 0, "text": text, "logprobs": logprobs}));
                 self.send("response.output_text.done", done);
-                self.send("response.content_part.done", with(json!({"content_index": 0, "part": text_part(&text)})));
-                message_item(&id, &text, "completed")
+                let part = text_part(&text, logprobs.clone());
+                self.send("response.content_part.done", with(json!({"content_index": 0, "part": part})));
+                message_item(&id, &text, logprobs, "completed")
             }
             Kind::Reasoning => {
                 self.send("response.reasoning_text.done", with(json!({"content_index": 0, "text": text})));

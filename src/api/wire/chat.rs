@@ -24,7 +24,8 @@ const REFUSED: [(&str, &str); 8] = [
 ];
 
 /// Fields without effect here.
-const HARMLESS: [&str; 5] = ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "service_tier"];
+const HARMLESS: [&str; 6] =
+    ["user", "safety_identifier", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "service_tier"];
 
 /// A chat request, validated.
 #[derive(Debug, Clone, PartialEq)]

@@ -59,16 +59,22 @@ pub fn usage_of(usage: &Usage) -> Value {
         "completion_tokens": usage.completion_tokens,
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
     })
 }
 
 fn logprobs_of(tokens: &[TokenLogprob]) -> Value {
+    json!({"content": token_logprobs(tokens), "refusal": null})
+}
+
+/// Tokens with their probabilities, and those of others in their places.
+pub fn token_logprobs(tokens: &[TokenLogprob]) -> Vec<Value> {
     let alternative = |a: &Alternative| json!({"token": a.text, "logprob": a.logprob, "bytes": a.bytes});
     let token = |t: &TokenLogprob| {
         let top: Vec<Value> = t.top.iter().map(alternative).collect();
         json!({"token": t.text, "logprob": t.logprob, "bytes": t.bytes, "top_logprobs": top})
     };
-    json!({"content": tokens.iter().map(token).collect::<Vec<_>>(), "refusal": null})
+    tokens.iter().map(token).collect()
 }
 
 /// One choice of a whole answer, as it is gathered.

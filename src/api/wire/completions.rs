@@ -10,11 +10,15 @@ use crate::llm::{SamplingWishes, TokenLogprob, Usage};
 
 const REFUSED: [(&str, &str); 1] = [("suffix", "the models here continue a text, they fill no gaps")];
 
+/// Most prompts of one request.
+const MOST_PROMPTS: usize = 128;
+
 /// A completions request, validated.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CompletionsRequest {
     pub model: String,
-    pub prompt: PromptText,
+    /// At least one; each gets `count` answers, in this order.
+    pub prompts: Vec<PromptText>,
     pub stream: bool,
     pub include_usage: bool,
     pub sampling: SamplingWishes,
@@ -38,7 +42,7 @@ pub enum PromptText {
 pub fn completions_request(body: Value, max_chars: usize) -> Result<CompletionsRequest, ApiError> {
     let mut fields = Fields::new(body, "")?;
     let model = fields.required_string("model")?;
-    let prompt = prompt(fields.take("prompt"), max_chars)?;
+    let prompts = prompts(fields.take("prompt"), max_chars)?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
     let include_usage = stream_options(&mut fields, stream)?;
     // OpenAI's default here.
@@ -56,35 +60,43 @@ pub fn completions_request(body: Value, max_chars: usize) -> Result<CompletionsR
     fields.refuse(&REFUSED)?;
     fields.ignore(&["user"]);
     fields.end()?;
-    Ok(CompletionsRequest { model, prompt, stream, include_usage, sampling, max_tokens, stop, logprobs, count })
+    Ok(CompletionsRequest { model, prompts, stream, include_usage, sampling, max_tokens, stop, logprobs, count })
 }
 
-fn prompt(value: Option<Value>, max_chars: usize) -> Result<PromptText, ApiError> {
+/// One prompt, or a list of them.
+fn prompts(value: Option<Value>, max_chars: usize) -> Result<Vec<PromptText>, ApiError> {
+    let list = match value {
+        None => return Err(ApiError::missing("prompt")),
+        Some(Value::Array(list)) if list.first().is_some_and(|first| !first.is_number()) => list,
+        Some(one) => return prompt("prompt".into(), one, max_chars).map(|prompt| vec![prompt]),
+    };
+    if list.len() > MOST_PROMPTS {
+        let message = format!("{} prompts were sent; the limit is {MOST_PROMPTS}", list.len());
+        return Err(ApiError::invalid("prompt", message));
+    }
+    list.into_iter().enumerate().map(|(n, one)| prompt(format!("prompt[{n}]"), one, max_chars)).collect()
+}
+
+fn prompt(path: String, value: Value, max_chars: usize) -> Result<PromptText, ApiError> {
     match value {
-        None => Err(ApiError::missing("prompt")),
-        Some(Value::String(text)) if text.is_empty() => Err(ApiError::invalid("prompt", "\"prompt\" is empty")),
-        Some(Value::String(text)) => {
+        Value::String(text) if text.is_empty() => Err(ApiError::invalid(path, "a prompt must not be empty")),
+        Value::String(text) => {
             let chars = text.chars().count();
             if chars > max_chars {
                 let message = format!("the prompt has {chars} characters; the limit is {max_chars}");
-                return Err(ApiError::invalid("prompt", format!("{message} (server.max_message_chars)")));
+                return Err(ApiError::invalid(path, format!("{message} (server.max_message_chars)")));
             }
             Ok(PromptText::Text(text))
         }
-        Some(Value::Array(list)) if list.len() == 1 && list[0].is_string() => {
-            prompt(list.into_iter().next(), max_chars)
-        }
-        Some(Value::Array(list)) if !list.is_empty() && list.iter().all(Value::is_number) => {
+        Value::Array(list) if list.is_empty() => Err(ApiError::invalid(path, "a prompt must not be empty")),
+        Value::Array(list) => {
             let token = |(n, value): (usize, &Value)| {
                 let id = value.as_u64().and_then(|id| u32::try_from(id).ok());
-                id.ok_or_else(|| ApiError::invalid(format!("prompt[{n}]"), format!("{value} is no token's number")))
+                id.ok_or_else(|| ApiError::invalid(format!("{path}[{n}]"), format!("{value} is no token's number")))
             };
             Ok(PromptText::Tokens(list.iter().enumerate().map(token).collect::<Result<_, _>>()?))
         }
-        Some(Value::Array(_)) => {
-            Err(ApiError::unsupported("prompt", "one prompt a request: a text, or a list of token numbers"))
-        }
-        Some(other) => Err(wrong_type("prompt", "a text or a list of token numbers", &other)),
+        other => Err(wrong_type(&path, "a text, a list of token numbers, or a list of these", &other)),
     }
 }
 
@@ -152,8 +164,12 @@ mod tests {
     #[test]
     fn a_text_or_tokens_are_continued() {
         assert_eq!(read(json!({})).unwrap().max_tokens, 16);
-        assert_eq!(read(json!({"prompt": ["a"]})).unwrap().prompt, PromptText::Text("a".into()));
-        assert_eq!(read(json!({"prompt": [1, 2]})).unwrap().prompt, PromptText::Tokens(vec![1, 2]));
+        assert_eq!(read(json!({"prompt": ["a"]})).unwrap().prompts, [PromptText::Text("a".into())]);
+        assert_eq!(read(json!({"prompt": [1, 2]})).unwrap().prompts, [PromptText::Tokens(vec![1, 2])]);
+        let several = read(json!({"prompt": ["a", "b"]})).unwrap().prompts;
+        assert_eq!(several, [PromptText::Text("a".into()), PromptText::Text("b".into())]);
+        let several = read(json!({"prompt": [[1], [2, 3]]})).unwrap().prompts;
+        assert_eq!(several, [PromptText::Tokens(vec![1]), PromptText::Tokens(vec![2, 3])]);
     }
 
     #[test]
@@ -162,7 +178,10 @@ mod tests {
             (json!({"suffix": "x"}), "suffix"),
             (json!({"echo": true}), "echo"),
             (json!({"best_of": 2}), "best_of"),
-            (json!({"prompt": ["a", "b"]}), "prompt"),
+            (json!({"prompt": ["a", ""]}), "prompt[1]"),
+            (json!({"prompt": [[1], []]}), "prompt[1]"),
+            (json!({"prompt": vec!["a"; 129]}), "prompt"),
+            (json!({"prompt": {"a": 1}}), "prompt"),
             (json!({"prompt": "more than ten"}), "prompt"),
             (json!({"prompt": [-1]}), "prompt[0]"),
             (json!({"messages": []}), "messages"),

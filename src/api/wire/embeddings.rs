@@ -63,7 +63,8 @@ fn texts(input: Option<Value>, max_inputs: usize) -> Result<Vec<String>, ApiErro
         return Err(ApiError::invalid("input", "\"input\" is an empty list"));
     }
     if list.first().is_some_and(|first| first.is_number() || first.is_array()) {
-        let message = "\"input\" holds tokens, which are of another vocabulary than this model's; send text";
+        let message = "\"input\" holds tokens, which are of another vocabulary than this model's; send text (with LangChain's \
+                       OpenAIEmbeddings: check_embedding_ctx_length=False)";
         return Err(ApiError::unsupported("input", message));
     }
     if list.len() > max_inputs {

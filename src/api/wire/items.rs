@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::answer::Ending;
-use super::completion::{Envelope, Gathered, tool_call};
+use super::completion::{Envelope, Gathered, token_logprobs, tool_call};
 use super::error::ApiError;
 use super::responses::ResponsesRequest;
 use crate::llm::Usage;
@@ -48,7 +48,8 @@ pub fn output_of(answer: Gathered, ending: &Ending) -> Output {
     }
     let calls = answer.calls.into_iter().chain(ending.tool_call.clone()).collect::<Vec<_>>();
     if !answer.text.is_empty() || calls.is_empty() {
-        output.push(message_item(&new_id("msg"), &answer.text, "completed"));
+        let logprobs = token_logprobs(&answer.logprobs);
+        output.push(message_item(&new_id("msg"), &answer.text, logprobs, "completed"));
     }
     for call in calls {
         let field = |path: &str| call.pointer(path).and_then(Value::as_str).unwrap_or_default();
@@ -67,13 +68,13 @@ pub fn new_id(kind: &str) -> String {
     format!("{kind}_{}", uuid::Uuid::new_v4().simple())
 }
 
-pub fn message_item(id: &str, text: &str, status: &str) -> Value {
-    let content = if status == "completed" { json!([text_part(text)]) } else { json!([]) };
+pub fn message_item(id: &str, text: &str, logprobs: Vec<Value>, status: &str) -> Value {
+    let content = if status == "completed" { json!([text_part(text, logprobs)]) } else { json!([]) };
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-pub fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+pub fn text_part(text: &str, logprobs: Vec<Value>) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": logprobs})
 }
 
 pub fn call_item(id: &str, call_id: &str, name: &str, arguments: &str, status: &str) -> Value {
@@ -131,6 +132,7 @@ impl Frame {
             ("store", json!(true)),
             ("temperature", json!(1.0)),
             ("top_p", json!(1.0)),
+            ("top_logprobs", json!(0)),
             ("max_output_tokens", Value::Null),
             ("tools", json!([])),
             ("tool_choice", json!("auto")),
@@ -158,7 +160,7 @@ impl Frame {
 fn usage_of(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.prompt_tokens, "input_tokens_details": {"cached_tokens": usage.cached_tokens},
-        "output_tokens": usage.completion_tokens, "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens": usage.completion_tokens, "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
         "total_tokens": usage.prompt_tokens + usage.completion_tokens,
     })
 }

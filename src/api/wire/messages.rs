@@ -14,7 +14,7 @@ pub struct TranscriptLimits {
 }
 
 /// Reads the transcript. `developer` becomes `system`; content may be a string or a list of text parts (joined by
-/// line breaks).
+/// line breaks); an assistant's refusal is what it said.
 pub fn messages(value: Option<Value>, limits: TranscriptLimits) -> Result<Vec<PromptMessage>, ApiError> {
     let list = match value {
         None => return Err(ApiError::missing("messages")),
@@ -60,7 +60,7 @@ fn message(n: usize, value: Value, max_chars: usize) -> Result<PromptMessage, Ap
     fields.ignore(&["name"]);
     let content = match fields.take("content") {
         Some(Value::String(text)) => text,
-        Some(Value::Array(parts)) => text_of_parts(parts, &path)?,
+        Some(Value::Array(parts)) => text_of_parts(parts, &path, &role)?,
         Some(other) => return Err(wrong_type(&path, "a string or a list of text parts", &other)),
         None if !tool_calls.is_empty() => String::new(),
         None => return Err(ApiError::missing(path)),
@@ -108,16 +108,16 @@ fn calls(fields: &mut Fields, max_chars: usize) -> Result<Vec<ToolCall>, ApiErro
     list.into_iter().enumerate().map(one).collect()
 }
 
-fn text_of_parts(parts: Vec<Value>, path: &str) -> Result<String, ApiError> {
+fn text_of_parts(parts: Vec<Value>, path: &str, role: &str) -> Result<String, ApiError> {
     let mut texts = Vec::with_capacity(parts.len());
     for (n, part) in parts.into_iter().enumerate() {
         let mut fields = Fields::new(part, format!("{path}[{n}]"))?;
         let kind = fields.required_string("type")?;
-        if kind != "text" {
+        if kind != "text" && (kind != "refusal" || role != "assistant") {
             let message = format!("content parts of type {kind:?} are not supported; this server reads text only");
             return Err(ApiError::unsupported(fields.path("type"), message));
         }
-        texts.push(fields.required_string("text")?);
+        texts.push(fields.required_string(&kind)?);
         fields.end()?;
     }
     Ok(texts.join("\n"))
@@ -142,6 +142,14 @@ mod tests {
         ]))
         .unwrap();
         assert_eq!((got[0].role.as_str(), got[1].content.as_str()), ("system", "a\nb"));
+    }
+
+    #[test]
+    fn what_an_assistant_refused_stands_in_its_transcript() {
+        let part = json!([{"type": "refusal", "refusal": "no"}]);
+        assert_eq!(read(json!([{"role": "assistant", "content": part}])).unwrap()[0].content, "no");
+        let error = read(json!([{"role": "user", "content": part}])).unwrap_err();
+        assert_eq!(error.param.as_deref(), Some("messages[0].content[0].type"));
     }
 
     #[test]

@@ -5,13 +5,15 @@ use serde_json::{Map, Value, json};
 use super::error::ApiError;
 use super::fields::{Fields, wrong_type};
 
-const REFUSED: [(&str, &str); 7] = [
+const REFUSED: [(&str, &str); 9] = [
     ("background", "answers are given while the client waits"),
     ("conversation", "send \"previous_response_id\", or metadata.conversation_id to an operator"),
     ("prompt", "there are no stored prompts; send \"instructions\" and \"input\""),
     ("max_tool_calls", "tools are called by the client"),
     ("context_management", "nothing is cut or summed up"),
     ("moderation", "the filters are set in the knowledge pack"),
+    ("image", "this server has text only"),
+    ("access_programs", "keys and their scopes are set in the server's settings"),
     ("access_policy", "keys and their scopes are set in the server's settings"),
 ];
 
@@ -79,11 +81,7 @@ pub fn responses_request(body: Value) -> Result<ResponsesRequest, ApiError> {
     }
     if let Some(choice) = fields.take("tool_choice") {
         repeated["tool_choice"] = choice.clone();
-        let named = choice["type"] == "function";
-        chat.insert(
-            "tool_choice".into(),
-            if named { json!({"type": "function", "function": {"name": choice["name"]}}) } else { choice },
-        );
+        chat.insert("tool_choice".into(), nested_choice(choice));
     }
     if let Some(text) = fields.take("text") {
         repeated["text"] = text.clone();
@@ -108,11 +106,13 @@ pub fn responses_request(body: Value) -> Result<ResponsesRequest, ApiError> {
             return Err(ApiError::unsupported("truncation", message));
         }
     }
-    match fields.take("include") {
-        Some(Value::Array(list)) if !list.is_empty() => {
-            return Err(ApiError::unsupported("include", format!("{} cannot be included", list[0])));
-        }
-        _ => {}
+    let top_logprobs = fields.count("top_logprobs", 0..=20)?;
+    if included_logprobs(fields.take("include"))? || top_logprobs.is_some() {
+        chat.insert("logprobs".into(), json!(true));
+    }
+    if let Some(top) = top_logprobs {
+        repeated["top_logprobs"] = json!(top);
+        chat.insert("top_logprobs".into(), json!(top));
     }
     let previous = fields.string("previous_response_id")?;
     let stream = fields.boolean("stream")?.unwrap_or(false);
@@ -126,6 +126,7 @@ pub fn responses_request(body: Value) -> Result<ResponsesRequest, ApiError> {
         "safety_identifier",
         "prompt_cache_key",
         "prompt_cache_retention",
+        "prompt_cache_options",
         "stream_options",
     ]);
     fields.end()?;
@@ -198,6 +199,38 @@ fn part_of(part: Value, at: &str) -> Result<Value, ApiError> {
     Ok(json!({"type": "text", "text": text}))
 }
 
+/// Reads `include`: whether log-probabilities are asked for. A train of thought is given as it is in any case, so
+/// `reasoning.encrypted_content` adds nothing.
+fn included_logprobs(include: Option<Value>) -> Result<bool, ApiError> {
+    let list = match include {
+        None => return Ok(false),
+        Some(Value::Array(list)) => list,
+        Some(other) => return Err(wrong_type("include", "a list", &other)),
+    };
+    let known = ["message.output_text.logprobs", "reasoning.encrypted_content"];
+    match list.iter().find(|wanted| !known.iter().any(|known| *wanted == known)) {
+        Some(other) => Err(ApiError::unsupported("include", format!("{other} cannot be included"))),
+        None => Ok(list.iter().any(|wanted| wanted == known[0])),
+    }
+}
+
+/// A choice of tools is flat here, and nested in chat.
+fn nested_choice(choice: Value) -> Value {
+    let nested = |choice: &Value| json!({"type": "function", "function": {"name": choice["name"]}});
+    match choice["type"].as_str() {
+        Some("function") => nested(&choice),
+        Some("allowed_tools") => {
+            let mut allowed = json!({"mode": choice["mode"], "tools": choice["tools"]});
+            for tool in allowed["tools"].as_array_mut().into_iter().flatten().filter(|tool| tool["type"] == "function")
+            {
+                *tool = nested(tool);
+            }
+            json!({"type": "allowed_tools", "allowed_tools": allowed})
+        }
+        _ => choice,
+    }
+}
+
 /// Tools are flat here, and nested in chat.
 fn nested_tools(tools: Value) -> Result<Value, ApiError> {
     let list = match tools {
@@ -253,6 +286,7 @@ mod tests {
         let chat = read(json!({
             "instructions": "Be kind.", "max_output_tokens": 9, "tool_choice": {"type": "function", "name": "f"},
             "tools": [{"type": "function", "name": "f", "parameters": {}, "strict": null}],
+            "include": ["message.output_text.logprobs", "reasoning.encrypted_content"], "top_logprobs": 2,
             "text": {"format": {"type": "json_schema", "name": "x", "schema": {}}},
             "input": [
                 {"role": "user", "content": [{"type": "input_text", "text": "hi"}]},
@@ -272,6 +306,10 @@ mod tests {
         );
         assert_eq!(chat["tools"][0], json!({"type": "function", "function": {"name": "f", "parameters": {}}}));
         assert_eq!(chat["response_format"]["json_schema"]["name"], "x");
+        assert_eq!((&chat["logprobs"], &chat["top_logprobs"]), (&json!(true), &json!(2)));
+        let allowed = json!({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "function", "name": "f"}]});
+        let choice = read(json!({"tool_choice": allowed})).unwrap().chat_body()["tool_choice"].clone();
+        assert_eq!(choice["allowed_tools"]["tools"][0]["function"]["name"], "f");
     }
 
     #[test]
@@ -294,7 +332,7 @@ mod tests {
     #[test]
     fn an_answer_goes_on_where_the_earlier_one_ended() {
         let mut output = Output::default();
-        output.push(message_item("m", "Hello", "completed"));
+        output.push(message_item("m", "Hello", Vec::new(), "completed"));
         output.push(call_item("f", "c", "now", "{}", "completed"));
         let mut next = read(json!({})).unwrap();
         next.go_on_from(vec![json!({"role": "user", "content": "first"}), output.as_message()]);

@@ -40,8 +40,48 @@ pub fn tools(fields: &mut Fields) -> Result<Tools, ApiError> {
         }
     }
     let parallel = fields.boolean("parallel_tool_calls")?.unwrap_or(true);
-    let choice = choice(fields, &list)?;
+    let mut list = list;
+    let choice = match fields.take("tool_choice") {
+        Some(value) if value["type"] == "allowed_tools" => allowed(value, &mut list)?,
+        value => choice(value, &list)?,
+    };
     Ok(Tools { list, choice, parallel })
+}
+
+/// A choice that leaves some of the tools, and says whether one of them must be called.
+fn allowed(value: Value, list: &mut Vec<ToolSpec>) -> Result<Option<ToolChoice>, ApiError> {
+    let mut fields = Fields::new(value, "tool_choice")?;
+    fields.ignore(&["type"]);
+    let at = fields.path("allowed_tools");
+    let Some(inner) = fields.take("allowed_tools") else { return Err(ApiError::missing(at)) };
+    fields.end()?;
+    let mut fields = Fields::new(inner, at)?;
+    let mode = fields.required_string("mode")?;
+    let at = fields.path("tools");
+    let tools = fields.take("tools").ok_or_else(|| ApiError::missing(&at))?;
+    let Value::Array(tools) = tools else { return Err(wrong_type(&at, "a list", &tools)) };
+    let mut names = Vec::with_capacity(tools.len());
+    for (n, tool) in tools.iter().enumerate() {
+        match tool["function"]["name"].as_str().filter(|_| tool["type"] == "function") {
+            Some(name) if list.iter().any(|tool| tool.name == name) => names.push(name),
+            Some(name) => {
+                return Err(ApiError::invalid(
+                    format!("{at}[{n}]"),
+                    format!("the function {name:?} is not among \"tools\""),
+                ));
+            }
+            None => return Err(ApiError::unsupported(format!("{at}[{n}]"), "only functions can be allowed")),
+        }
+    }
+    if names.is_empty() {
+        return Err(ApiError::invalid(at, "no tool is allowed; send \"tool_choice\": \"none\""));
+    }
+    list.retain(|tool| names.contains(&tool.name.as_str()));
+    match mode.as_str() {
+        "auto" => Ok(Some(ToolChoice::Auto)),
+        "required" => Ok(Some(ToolChoice::Required)),
+        other => Err(ApiError::invalid(fields.path("mode"), format!("{other:?} is neither \"auto\" nor \"required\""))),
+    }
 }
 
 fn tool((n, value): (usize, Value)) -> Result<ToolSpec, ApiError> {
@@ -79,9 +119,9 @@ fn tool((n, value): (usize, Value)) -> Result<ToolSpec, ApiError> {
     Ok(ToolSpec { name, description, parameters })
 }
 
-fn choice(fields: &mut Fields, list: &[ToolSpec]) -> Result<Option<ToolChoice>, ApiError> {
+fn choice(value: Option<Value>, list: &[ToolSpec]) -> Result<Option<ToolChoice>, ApiError> {
     let auto = (!list.is_empty()).then_some(ToolChoice::Auto);
-    let choice = match fields.take("tool_choice") {
+    let choice = match value {
         None => return Ok(auto),
         Some(Value::String(word)) => match word.as_str() {
             "auto" => return Ok(auto),
@@ -174,6 +214,24 @@ mod tests {
             assert_eq!(read(json!({"tools": list, "tool_choice": choice})).unwrap().choice, wanted);
         }
         assert_eq!(read(json!({})).unwrap(), Tools { parallel: true, ..Tools::default() });
+    }
+
+    #[test]
+    fn of_the_declared_tools_only_the_allowed_are_left() {
+        let tool = |name: &str| json!({"type": "function", "function": {"name": name}});
+        let allow = |mode: &str, name: &str| {
+            let allowed = json!({"mode": mode, "tools": [tool(name)]});
+            read(
+                json!({"tools": [tool("a"), tool("b")], "tool_choice": {"type": "allowed_tools", "allowed_tools": allowed}}),
+            )
+        };
+        let got = allow("required", "b").unwrap();
+        assert_eq!((got.list.len(), got.list[0].name.as_str(), got.choice), (1, "b", Some(ToolChoice::Required)));
+        assert_eq!(allow("auto", "a").unwrap().choice, Some(ToolChoice::Auto));
+        for (mode, name, param) in [("any", "a", "mode"), ("auto", "c", "tools[0]")] {
+            let param = format!("tool_choice.allowed_tools.{param}");
+            assert_eq!(allow(mode, name).unwrap_err().param, Some(param));
+        }
     }
 
     #[test]

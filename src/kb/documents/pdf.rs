@@ -1,7 +1,7 @@
 //! PDF: text by the place of its letters.
 //!
 //! A PDF says where each letter stands and little else. hayro interprets the pages and names the letters; `lines` puts
-//! them together as lines, and `blocks` tells from size, distance and the width of letters what is a heading, a
+//! them together as lines, and `blocks` tells from size, distance, thickness and the width of letters what is a heading, a
 //! paragraph, an item, a table or code, and `code` where a listing begins and ends. What stands at the edge of most pages is their frame, and not read. Pictures
 //! are counted and left out; a page without text is most likely a scan, and the report says so.
 
@@ -9,6 +9,7 @@ mod blocks;
 mod code;
 mod lines;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -136,9 +137,22 @@ struct Found {
     glyphs: Vec<Glyph>,
     panels: Vec<Rect>,
     pictures: usize,
+    /// How thick the strokes of a font's letters are.
+    strokes: HashMap<u128, f32>,
 }
 
 impl Found {
+    /// How thick a letter's strokes are, in thousandths of its size: a stroke has two sides, so its area is half of its
+    /// outline's length times its thickness. Names and flags of fonts would say it too, and are often missing or wrong.
+    fn stroke(&mut self, glyph: &font::Glyph<'_>) -> f32 {
+        let font::Glyph::Outline(outline) = glyph else { return 0.0 };
+        *self.strokes.entry(outline.identifier().cache_key()).or_insert_with(|| {
+            let path = outline.outline();
+            let thickness = 2.0 * path.area().abs() / path.perimeter(1.0);
+            if thickness.is_finite() { thickness as f32 } else { 0.0 }
+        })
+    }
+
     fn is_on_page(&self, x: f64, y: f64) -> bool {
         (-1.0..=self.width + 1.0).contains(&x) && (-1.0..=self.height + 1.0).contains(&y)
     }
@@ -186,7 +200,8 @@ impl Device<'_> for Found {
                 continue;
             }
             let width = f64::from(advance) * a.abs() * 1000.0;
-            self.glyphs.push(Glyph { x, y, size, width, advance, text });
+            let stroke = self.stroke(glyph);
+            self.glyphs.push(Glyph { x, y, size, width, advance, stroke, text });
         }
     }
 

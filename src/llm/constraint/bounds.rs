@@ -116,11 +116,11 @@ impl JsonRun {
         if let Some(text) = &mut self.text {
             match byte {
                 _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
                 b'"' => self.text = None,
                 // Not the first byte of a character.
                 0x80..0xc0 => {}
                 _ => {
+                    self.escaped = byte == b'\\';
                     *text += 1;
                     return limits.is_some_and(|limits| *text > limits.text);
                 }
@@ -171,7 +171,8 @@ mod tests {
         let run = at("{\"a\": \"0123456789012345678901234567890123456789012345");
         assert!(run.passes(b"6789012345", &limits(100)));
         assert!(!run.passes(b"6\"", &limits(100)) && !run.passes(b"\", \"b", &limits(100)));
-        assert!(!at("{\"a\": \"\\\"").passes("ы".repeat(16).as_bytes(), &limits(0)), "characters count, not bytes");
+        assert!(!at("{\"a\": \"\\\"").passes("ы".repeat(15).as_bytes(), &limits(0)), "characters count, not bytes");
+        assert!(at("{\"a\": \"").passes("\\t".repeat(17).as_bytes(), &limits(0)), "escaped ones count as well");
     }
 
     #[test]

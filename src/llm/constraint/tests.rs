@@ -76,6 +76,8 @@ fn a_model_that_never_stops_is_brought_to_an_end() {
         json!({"type": "array", "items": {"type": "string"}}),
         json!({"type": "object", "properties": {"a": {"type": "number"}, "b": {"type": "string", "pattern": "^z+$"}},
                "required": ["a", "b"]}),
+        json!({"type": "object", "required": ["a", "b"], "properties": {
+               "a": {"type": "string", "pattern": "^[a-z]+@[a-z]+\\.com$"}, "b": {"type": "string", "format": "email"}}}),
         json!({"$ref": "#/$defs/node", "$defs": {"node": {"type": "object", "required": ["next"],
                "properties": {"next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}}}}}),
     ] {

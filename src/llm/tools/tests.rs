@@ -79,6 +79,6 @@ fn a_tools_faulty_schema_is_told_with_its_place() {
         description: String::new(),
         parameters: json!({"properties": {"b": {"not": {}}}}),
     }];
-    let error = ToolFormat::Hermes.grammar(&tools, &ToolChoice::Auto, true, |_| None).unwrap_err();
+    let error = ToolFormat::Hermes.grammar(&tools, &ToolChoice::Auto, true, |_| None, true).unwrap_err();
     assert!(error.to_string().starts_with("tools[0].function.parameters.properties.b.not: "), "{error}");
 }

@@ -1,19 +1,26 @@
 //! Lines into blocks.
 //!
 //! The size in which most of the text is set is the *body*. A line clearly larger is a heading, and the sizes of all
-//! headings, in order, are their levels. Lines in letters of one width are code. Neighbouring lines with the same
+//! headings, in order, are their levels. A short line of the body's size that is bold from end to end and stands apart is a
+//! heading of the lowest level. Lines in letters of one width are code. Neighbouring lines with the same
 //! number of cells, one below the other, are a table. All else is paragraphs and items, parted by distance.
 
 use std::collections::HashMap;
 
 use super::code::{Listing, Measures};
-use super::lines::{Line, Page};
+use super::lines::{Line, Page, median};
 use crate::kb::documents::writer::{Writer, escape};
 
 /// A heading is larger than the body by at least this.
 const LARGER: f64 = 1.12;
 /// Longest heading, in characters.
 const MAX_HEADING_CHARS: usize = 160;
+/// Longest heading that is bold and no larger than the body, in characters.
+const MAX_BOLD_CHARS: usize = 90;
+/// Bold strokes are thicker than the body's by at least this.
+const BOLDER: f64 = 1.25;
+/// Distance from the line above, in sizes, of a heading that is no larger than the body.
+const APART: f64 = 1.4;
 /// Lines farther apart than this, in sizes, are two paragraphs.
 const PARAGRAPH_GAP: f64 = 1.75;
 /// Upper and lower part of a page where its frame stands.
@@ -29,7 +36,7 @@ pub(super) struct Written {
 pub(super) fn write(mut pages: Vec<Page>, out: &mut Writer) -> Written {
     drop_frames(&mut pages);
     let body = body_size(&pages);
-    let levels = levels(&pages, body);
+    let setting = Setting { body, stroke: body_stroke(&pages, body), levels: levels(&pages, body) };
     let code_pitches: Vec<f32> =
         all_lines(&pages).filter(|line| line.is_surely_code).filter_map(|line| line.pitch).collect();
     let is_code = |line: &Line| {
@@ -82,10 +89,10 @@ pub(super) fn write(mut pages: Vec<Page>, out: &mut Writer) -> Written {
                 at += rows;
                 continue;
             }
-            if let Some(level) = level_of(line, body, &levels) {
+            let above = at.checked_sub(1).map(|above| &lines[above]);
+            if let Some((level, more)) = setting.heading(above, &lines[at..], &is_code) {
                 paragraph.end(out);
                 begun.page(out);
-                let more = heading_lines(&lines[at..], body, &levels);
                 let text = lines[at..at + more].iter().map(Line::text).collect::<Vec<_>>().join(" ");
                 if level < largest || largest == 0 {
                     largest = level;
@@ -134,14 +141,64 @@ fn all_lines(pages: &[Page]) -> impl Iterator<Item = &Line> {
     pages.iter().flat_map(|page| &page.lines)
 }
 
-/// How many lines the heading at the beginning takes: up to three.
-fn heading_lines(lines: &[Line], body: f64, levels: &[i64]) -> usize {
-    let goes_on = |pair: &[Line]| {
-        let (above, below) = (&pair[0], &pair[1]);
-        let near = (0.0..=1.6 * above.size).contains(&(below.y - above.y));
-        near && (below.size - above.size).abs() < 0.2 && level_of(below, body, levels).is_some()
-    };
-    1 + lines.windows(2).take(2).take_while(|pair| goes_on(pair)).count()
+/// How the document is set.
+struct Setting {
+    /// The size of most of its text, and how thick that text's strokes are; 0 where it is not known.
+    body: f64,
+    stroke: f64,
+    /// Sizes of headings, the largest first.
+    levels: Vec<i64>,
+}
+
+impl Setting {
+    /// Level of the heading that begins here, if one does, and how many lines it takes: up to three.
+    fn heading(&self, above: Option<&Line>, lines: &[Line], is_code: impl Fn(&Line) -> bool) -> Option<(usize, usize)> {
+        let first = lines.first()?;
+        if let Some(level) = self.level_of(first) {
+            let goes_on = |pair: &[Line]| {
+                let (above, below) = (&pair[0], &pair[1]);
+                let near = (0.0..=1.6 * above.size).contains(&(below.y - above.y));
+                near && (below.size - above.size).abs() < 0.2 && self.level_of(below).is_some()
+            };
+            return Some((level, 1 + lines.windows(2).take(2).take_while(|pair| goes_on(pair)).count()));
+        }
+        let apart = above.is_none_or(|above| !(0.0..APART * first.size).contains(&(first.y - above.y)));
+        let bold = lines.iter().take(3).take_while(|line| self.is_bold(line) && !is_code(line)).count();
+        // What is bold for more than two lines is no heading, and a heading has something below it.
+        let below = lines.get(bold)?;
+        let closed = lines[..bold].iter().any(|line| line.text().ends_with(['.', ',', ';', ':', '!']));
+        let heads = (1..=2).contains(&bold) && apart && !closed && below.y > first.y && below.segments.len() == 1;
+        heads.then(|| ((self.levels.len() + 1).min(5), bold))
+    }
+
+    fn level_of(&self, line: &Line) -> Option<usize> {
+        if !could_be_heading(line, self.body) {
+            return None;
+        }
+        let size = step(line.size);
+        self.levels.iter().position(|level| (level - size).abs() <= 1).map(|at| (at + 1).min(5))
+    }
+
+    /// True for a short line of the body's size whose letters are all bold.
+    fn is_bold(&self, line: &Line) -> bool {
+        let text = line.text();
+        let letters = text.chars().filter(|c| c.is_alphabetic()).count();
+        self.stroke > 0.0
+            && line.stroke > BOLDER * self.stroke
+            && line.size > 0.95 * self.body
+            && line.segments.len() == 1
+            && letters >= 2
+            && text.chars().count() <= MAX_BOLD_CHARS
+            && !line.is_surely_code
+            && !matches!(marker(text.trim()), Some((None, _)))
+    }
+}
+
+/// How thick the strokes of most of the text are.
+fn body_stroke(pages: &[Page], body: f64) -> f64 {
+    let of_body = |line: &&Line| step(line.size) == step(body) && !line.is_surely_code && line.stroke > 0.0;
+    let by_letter = |line: &Line| std::iter::repeat_n(line.stroke, line.text().len().min(200));
+    median(all_lines(pages).filter(of_body).flat_map(by_letter))
 }
 
 /// Takes away what is repeated at the edges of the pages: running titles, page numbers.
@@ -208,14 +265,6 @@ fn could_be_heading(line: &Line, body: f64) -> bool {
         && text.chars().count() <= MAX_HEADING_CHARS
         && text.chars().any(char::is_alphabetic)
         && !line.is_surely_code
-}
-
-fn level_of(line: &Line, body: f64, levels: &[i64]) -> Option<usize> {
-    if !could_be_heading(line, body) {
-        return None;
-    }
-    let size = step(line.size);
-    levels.iter().position(|level| (level - size).abs() <= 1).map(|at| (at + 1).min(5))
 }
 
 /// How many lines from here are rows of one table; 0 where none begins.
@@ -355,6 +404,32 @@ mod tests {
                         - second thing\n\n```\ndef run(name):\n    return name\n\n}\n```\n\nAfter the code.";
         assert_eq!(text, expected);
         assert_eq!(written.title.as_deref(), Some("Setting up"));
+    }
+
+    #[test]
+    fn a_bold_line_of_the_texts_size_that_stands_apart_is_a_heading() {
+        let bold = |mut glyphs: Vec<Glyph>| {
+            glyphs.iter_mut().for_each(|glyph| glyph.stroke = 90.0);
+            glyphs
+        };
+        let page = [
+            set("Setting up", 50.0, 100.0, 20.0),
+            set("Open the settings and choose the language of the page there.", 50.0, 130.0, 10.0),
+            bold(set("On a phone", 50.0, 155.0, 10.0)),
+            set("Open the menu first.", 50.0, 170.0, 10.0),
+            bold(set("Never share the key.", 50.0, 195.0, 10.0)),
+            set("It opens all doors.", 50.0, 207.0, 10.0),
+            bold(set("Note", 50.0, 232.0, 10.0)),
+            set(" that it may take a while, whatever the page says about it", 71.0, 232.0, 10.0),
+            set("to those who wait.", 50.0, 244.0, 10.0),
+            bold(set("A warning that is set in bold type from its first", 50.0, 270.0, 10.0)),
+            bold(set("letter on and goes on for more than two lines", 50.0, 282.0, 10.0)),
+            bold(set("is no heading", 50.0, 294.0, 10.0)),
+            set("and ends here.", 50.0, 306.0, 10.0),
+        ];
+        let (text, _) = markdown(vec![page.concat()]);
+        let headings: Vec<&str> = text.lines().filter(|line| line.starts_with('#')).collect();
+        assert_eq!(headings, ["# Setting up", "## On a phone"], "{text}");
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(super) struct Glyph {
     pub width: f64,
     /// Its width in sizes.
     pub advance: f32,
+    /// How thick its strokes are, in thousandths of its size; 0 where that is not known.
+    pub stroke: f32,
     pub text: String,
 }
 
@@ -44,6 +46,8 @@ pub(super) struct Line {
     pub is_surely_code: bool,
     /// The line on a grid of letters, without what stands before its first.
     pub grid: String,
+    /// How thick the strokes of its letters are, in thousandths of their size; 0 where that is not known.
+    pub stroke: f64,
     /// Share of the page's height at which it stands.
     pub height_share: f64,
     /// Page and number of the panel of code that it stands in.
@@ -144,6 +148,7 @@ fn joined(lines: Vec<Line>) -> Vec<Line> {
                 last.grid.push(' ');
                 last.grid.push_str(&line.grid);
                 last.is_surely_code &= line.is_surely_code;
+                last.stroke = last.stroke.min(line.stroke);
                 last.pitch = last.pitch.filter(|pitch| line.pitch.is_some_and(|other| (other - pitch).abs() < 0.01));
             }
             _ => out.push(line),
@@ -193,7 +198,16 @@ fn line(mut row: Vec<Glyph>, page_height: f64) -> Option<Line> {
         _ => (0.0, String::new()),
     };
     let height_share = if page_height > 0.0 { first.y / page_height } else { 0.5 };
-    Some(Line { y: first.y, size, segments, pitch, cell, is_surely_code, grid, height_share, panel: None })
+    let stroke = stroke(&row);
+    Some(Line { y: first.y, size, segments, pitch, cell, is_surely_code, grid, stroke, height_share, panel: None })
+}
+
+/// How thick the strokes of nearly all letters are: a line is bold only where it is bold from end to end.
+fn stroke(row: &[Glyph]) -> f64 {
+    let letters = row.iter().filter(|g| g.text.chars().all(char::is_alphabetic));
+    let mut strokes: Vec<f64> = letters.map(|g| f64::from(g.stroke)).collect();
+    strokes.sort_by(f64::total_cmp);
+    strokes.get(strokes.len() / 6).copied().unwrap_or(0.0)
 }
 
 /// The width of all letters, in sizes, where it is one. Of many letters some may be wider: a font for code does not have them
@@ -241,8 +255,15 @@ pub(super) mod tests {
     /// Letters of a text at a place, all `advance` sizes wide.
     pub fn typed(text: &str, x: f64, y: f64, size: f64, advance: f32) -> Vec<Glyph> {
         let width = f64::from(advance) * size;
-        let glyph =
-            |(at, c): (usize, char)| Glyph { x: x + at as f64 * width, y, size, width, advance, text: c.into() };
+        let glyph = |(at, c): (usize, char)| Glyph {
+            x: x + at as f64 * width,
+            y,
+            size,
+            width,
+            advance,
+            stroke: 60.0,
+            text: c.into(),
+        };
         text.chars().enumerate().filter(|(_, c)| *c != ' ').map(glyph).collect()
     }
 
