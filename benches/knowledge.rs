@@ -122,8 +122,11 @@ fn searches(options: &Options, knowledge: &Knowledge, embedder: &Embedder, messa
     let times = at_once(options.together, count, &search)?;
     println!("hybrid search, {} at once: {}", options.together, spread(&times));
     let compared = &vectors[..vectors.len().min(COMPARED)];
-    if let Some(recall) = snapshot.vector_recall(compared, NEAREST)? {
-        println!("recall of the {NEAREST} nearest against exact comparison, {} queries: {recall:.4}", compared.len());
+    if let Some([search, graph]) = snapshot.vector_recall(compared, NEAREST)? {
+        println!(
+            "recall of the {NEAREST} nearest against exact comparison, {} queries: {search:.4}; the graph alone: {graph:.4}",
+            compared.len()
+        );
     }
     Ok(())
 }
@@ -173,7 +176,9 @@ fn turns(
     for together in [1, options.together] {
         steps.lock().unwrap_or_else(|e| e.into_inner()).clear();
         kinds.lock().unwrap_or_else(|e| e.into_inner()).clear();
+        let before = cpu_seconds();
         println!("turn without the model writing, {together} at once: {}", spread(&at_once(together, count, &turn)?));
+        println!("  processor time of a turn: {:.2} ms", (cpu_seconds() - before) * 1e3 / count.max(1) as f64);
         for (step, times) in &*steps.lock().unwrap_or_else(|e| e.into_inner()) {
             println!("  {step}: {}", spread(times));
         }
@@ -222,6 +227,13 @@ fn spread(ms: &[f64]) -> String {
         at(1.0),
         sorted.len()
     )
+}
+
+/// Processor time of all threads so far, user and system: in hundredths.
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
 fn resident_mib() -> u64 {

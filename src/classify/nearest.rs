@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
+use super::gallery::Catalogue;
 use super::logistic::Training;
 use super::ngrams::{BUCKETS, Features};
-use super::scope::dot;
 
 /// Nearest examples of each kind that are averaged.
 const NEAREST: usize = 3;
@@ -24,11 +24,12 @@ pub struct Nearest {
 struct Example {
     own: bool,
     family: u32,
-    vector: Vec<f32>,
+    /// Its vector's number in the gallery.
+    place: Option<u32>,
 }
 
 impl Nearest {
-    pub fn of(rows: &[Training], label: &str) -> Self {
+    pub fn of(rows: &[Training], label: &str, catalogue: &Catalogue) -> Self {
         let step = rows.iter().filter(|r| r.label != label).count().div_ceil(MOST).max(1);
         let mut others = 0;
         let kept: Vec<&Training> = rows
@@ -40,7 +41,8 @@ impl Nearest {
             .collect();
         let mut it = Self { count: kept.len() as f32, ..Self::default() };
         for (i, row) in kept.iter().enumerate() {
-            it.rows.push(Example { own: row.label == label, family: row.family, vector: row.features.dense.clone() });
+            let place = catalogue.place(&row.features.dense);
+            it.rows.push(Example { own: row.label == label, family: row.family, place });
             for (gram, weight) in letters(&row.features) {
                 it.postings.entry(gram).or_default().push((i as u32, weight));
             }
@@ -64,8 +66,8 @@ impl Nearest {
     }
 
     /// How much nearer the label's examples are than the others, by letters and, where there is a vector, by it.
-    /// `family`: whose rows do not count.
-    pub fn leans(&self, features: &Features, family: Option<u32>) -> Vec<f32> {
+    /// `likeness`: to the vectors of the gallery; `family`: whose rows do not count.
+    pub fn leans(&self, features: &Features, likeness: &[f32], family: Option<u32>) -> Vec<f32> {
         let mut grams: Vec<(u32, f32)> = letters(features).collect();
         grams.iter_mut().for_each(|(gram, weight)| *weight *= self.rarity(*gram));
         let length = grams.iter().map(|(_, w)| w * w).sum::<f32>().sqrt().max(1e-6);
@@ -77,8 +79,8 @@ impl Nearest {
         }
         let mut leans = vec![self.lean(shared.iter().copied().zip(&self.rows), family)];
         if !features.dense.is_empty() {
-            let seen = self.rows.iter().filter(|r| !r.vector.is_empty());
-            leans.push(self.lean(seen.map(|r| (dot(&features.dense, &r.vector), r)), family));
+            let like = |row: &Example| likeness.get(row.place? as usize).copied();
+            leans.push(self.lean(self.rows.iter().filter_map(|row| Some((like(row)?, row))), family));
         }
         leans
     }
@@ -118,12 +120,16 @@ mod tests {
             row("where is my invoice", [0.0, 1.0], "ok", 3),
             row("my invoice is wrong", [0.1, 0.9], "ok", 4),
         ];
-        let nearest = Nearest::of(&rows, "spam");
-        let leans = |text: &str, vector: &[f32], family| nearest.leans(&Features::new(text, vector), family);
+        let catalogue = Catalogue::of(rows.iter().map(|r| r.features.dense.as_slice()));
+        let nearest = Nearest::of(&rows, "spam", &catalogue);
+        let leans = |text: &str, vector: &[f32], family| {
+            nearest.leans(&Features::new(text, vector), &catalogue.gallery.placed(vector).likeness, family)
+        };
         assert!(leans("cheap watches", &[1.0, 0.0], None).iter().all(|lean| *lean > 0.3));
         assert!(leans("the invoice", &[0.0, 1.0], None).iter().all(|lean| *lean < -0.1));
         assert_eq!(leans("cheap watches", &[], None).len(), 1, "no vector, no opinion of it");
         assert!(leans("cheap watches", &[1.0, 0.0], Some(1))[0] < leans("cheap watches", &[1.0, 0.0], None)[0]);
-        assert_eq!(Nearest::of(&[], "spam").leans(&Features::new("words", &[1.0]), None), [0.0, 0.0]);
+        let none = Nearest::of(&[], "spam", &Catalogue::default());
+        assert_eq!(none.leans(&Features::new("words", &[1.0]), &[], None), [0.0, 0.0]);
     }
 }

@@ -3,6 +3,7 @@
 //! from how they judged rows whose families were hidden from them ("stacking", Wolpert 1992).
 
 use super::calibrate::sparing_threshold;
+use super::gallery::{Catalogue, Placed};
 use super::logistic::{Detector, Training, teach};
 use super::nearest::Nearest;
 use super::ngrams::{BUCKETS, Features};
@@ -36,21 +37,23 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// Learns from rows; `None` where no row has the label, or all have. See [`teach`].
+    /// Learns from rows whose vectors are in the catalogue; `None` where no row has the label, or all have. See [`teach`].
     pub fn learn(
         rows: &[Training],
         label: &str,
+        catalogue: &Catalogue,
         protected: impl Fn(&str) -> bool,
         share: f32,
         floor: f32,
     ) -> Option<Self> {
-        Self::taught(rows, label, protected, share, floor).map(|(panel, _)| panel)
+        Self::taught(rows, label, catalogue, protected, share, floor).map(|(panel, _)| panel)
     }
 
     /// The same, and what it says of each row as its experts judged it while the row's family was hidden from them.
     pub fn taught(
         rows: &[Training],
         label: &str,
+        catalogue: &Catalogue,
         protected: impl Fn(&str) -> bool,
         share: f32,
         floor: f32,
@@ -71,13 +74,14 @@ impl Panel {
             experts.push((view, taught.detector));
             said.push((view, held_out));
         }
-        let nearest = Nearest::of(rows, label);
+        let nearest = Nearest::of(rows, label, catalogue);
         let measures = |i: usize| {
             let row = &rows[i];
             let blind = row.features.dense.is_empty();
             let mut measures: Vec<f32> =
                 said.iter().filter(|(view, _)| !(blind && *view == View::Vector)).map(|(_, p)| logit(p[i])).collect();
-            measures.extend(nearest.leans(&row.features, Some(row.family)));
+            let placed = catalogue.gallery.placed(&row.features.dense);
+            measures.extend(nearest.leans(&row.features, &placed.likeness, Some(row.family)));
             measures
         };
         let all: Vec<Vec<f32>> = (0..rows.len()).map(measures).collect();
@@ -104,15 +108,15 @@ impl Panel {
         Some((panel, held_out))
     }
 
-    /// Calibrated probability of the label: 0..1.
-    pub fn probability(&self, features: &Features) -> f32 {
+    /// Calibrated probability of the label: 0..1. `placed`: the text's vector as the panel's gallery sees it.
+    pub fn probability(&self, features: &Features, placed: &Placed<'_>) -> f32 {
         if self.seeing.is_none() && !features.dense.is_empty() {
-            return self.probability(&Features { dense: Vec::new(), ..features.clone() });
+            return self.probability(&Features { dense: Vec::new(), ..features.clone() }, &Placed::default());
         }
         let heard = self.experts.iter().filter(|(view, _)| view.sees(features));
         let mut measures: Vec<f32> =
             heard.map(|(view, expert)| logit(expert.probability(&view.of(features)))).collect();
-        measures.extend(self.nearest.leans(features, None));
+        measures.extend(self.nearest.leans(features, &placed.likeness, None));
         self.weigh(&measures)
     }
 
@@ -178,9 +182,12 @@ mod tests {
 
     #[test]
     fn experts_agree_on_a_text_with_a_vector_and_on_one_without() {
-        let panel = Panel::learn(&rows(), "spam", |l| l == "ok", 0.01, 0.5).expect("both labels are there");
+        let rows = rows();
+        let catalogue = Catalogue::of(rows.iter().map(|r| r.features.dense.as_slice()));
+        let panel = Panel::learn(&rows, "spam", &catalogue, |l| l == "ok", 0.01, 0.5).expect("both labels are there");
         let found = |text: &str, vector: &[f32], sign: f32| {
-            panel.probability(&Features::signed(text, vector, &[sign])) >= panel.threshold
+            let features = Features::signed(text, vector, &[sign]);
+            panel.probability(&features, &catalogue.gallery.placed(vector)) >= panel.threshold
         };
         assert!(found("buy cheap watches", &[], 0.0) && !found("the widget does not go", &[], 1.0));
         assert!(found("buy cheap watches", &[1.0, 0.1], 0.0) && !found("the widget does not go", &[-1.0, 0.1], 1.0));
@@ -190,16 +197,21 @@ mod tests {
     #[test]
     fn a_label_without_vectors_is_found_in_texts_that_have_one() {
         let blind: Vec<Training> = rows().into_iter().filter(|r| r.features.dense.is_empty()).collect();
-        let panel = Panel::learn(&blind, "spam", |l| l == "ok", 0.01, 0.5).expect("both labels are there");
-        let of = |vector: &[f32]| panel.probability(&Features::signed("buy cheap watches", vector, &[0.0]));
+        let catalogue = Catalogue::default();
+        let panel = Panel::learn(&blind, "spam", &catalogue, |l| l == "ok", 0.01, 0.5).expect("both labels are there");
+        let of = |vector: &[f32]| {
+            let features = Features::signed("buy cheap watches", vector, &[0.0]);
+            panel.probability(&features, &catalogue.gallery.placed(vector))
+        };
         assert_eq!(of(&[1.0, 0.0]), of(&[]));
     }
 
     #[test]
     fn of_one_label_nothing_is_learnt() {
+        let none = Catalogue::default();
         let spam: Vec<Training> = rows().into_iter().filter(|r| r.label == "spam").collect();
-        assert!(Panel::learn(&spam, "spam", |_| true, 0.01, 0.5).is_none());
-        assert!(Panel::learn(&spam, "missing", |_| true, 0.01, 0.5).is_none());
-        assert!(Panel::learn(&[], "spam", |_| true, 0.01, 0.5).is_none());
+        assert!(Panel::learn(&spam, "spam", &none, |_| true, 0.01, 0.5).is_none());
+        assert!(Panel::learn(&spam, "missing", &none, |_| true, 0.01, 0.5).is_none());
+        assert!(Panel::learn(&[], "spam", &none, |_| true, 0.01, 0.5).is_none());
     }
 }

@@ -26,10 +26,10 @@
 
 mod backend;
 pub mod candle;
+mod dot;
 pub mod encoder;
 mod experts;
 mod gate;
-mod halves;
 mod lanes;
 pub mod limits;
 mod low_rank;
@@ -46,7 +46,7 @@ mod weights;
 pub use backend::{
     Activation, Attend, AttentionShape, Backend, Beside, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
 };
-pub(crate) use halves::distance_of_units;
+pub(crate) use dot::{distance_of_units, dot, dot_of_halves};
 pub use low_rank::LowRank;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;

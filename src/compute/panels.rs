@@ -21,8 +21,8 @@ enum Numbers {
     Bfloat(Vec<bf16>),
 }
 
-/// A kind of weights.
-trait Number: Copy {
+/// A kind of stored numbers.
+pub(super) trait Number: Copy {
     /// Widens as many as a vector has.
     ///
     /// # Safety

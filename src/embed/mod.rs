@@ -7,7 +7,7 @@
 //!
 //! Texts flow through in groups of similar length, packed without padding: prefix, tokens, encoder, pooling,
 //! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
-//! is spread over the cores within. A text that is longer than the model reads is cut, and the answer says so.
+//! is spread over the cores within. Queries that come at once share a group (`together`). A text that is longer than the model reads is cut, and the answer says so.
 //!
 //! Qwen3-Embedding is a chat model's decoder (`causal`), which runs as such, in a folder or a GGUF file.
 //!
@@ -32,6 +32,7 @@ mod modern;
 mod pooling;
 mod rerank;
 mod rotary;
+mod together;
 mod vocabulary;
 mod weights;
 
@@ -43,10 +44,13 @@ use crate::text::glossary;
 use causal::Causal;
 use encoder::{Encoder, Input};
 use folder::{EncoderConfig, FolderConfig, Shorter, fault};
+use together::Together;
 use vocabulary::Words;
 
 /// Tokens in a group, unless a single text is longer: its activations stay in a core's second-level cache.
 const GROUP_TOKENS: usize = 256;
+/// Tokens of a call up to which it shares a pass with others that come at the same time.
+const SHORT_TOKENS: usize = 96;
 
 /// What a text is for; models with prefixes ("query: ", "passage: ") tell the two apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +91,8 @@ struct Inner {
     encoder: Encoder,
     pad: u32,
     shorter: Shorter,
+    /// Short calls at once, each its texts, and their vectors.
+    together: Together<Vec<Text>, Vec<Vec<f32>>>,
 }
 
 impl Embedder {
@@ -139,7 +145,8 @@ impl Embedder {
         let hash = hasher.finalize().to_hex()[..32].to_string();
         let pad = config.encoder.pad_token_id.unwrap_or(0).min(config.encoder.vocab_size as u32 - 1);
         let (id, languages) = (id.to_string(), languages.to_vec());
-        let inner = Inner { id, hash, languages, config, words, encoder, pad, shorter };
+        let together = Together::new(GROUP_TOKENS);
+        let inner = Inner { id, hash, languages, config, words, encoder, pad, shorter, together };
         Self { kind: Kind::Encoder(Arc::new(inner)) }
     }
 
@@ -238,22 +245,15 @@ impl Embedder {
         });
         let read = read.into_iter().filter_map(OnceLock::into_inner).collect::<Result<Vec<Text>, _>>()?;
 
-        let mut order: Vec<usize> = (0..texts.len()).collect();
-        order.sort_by_key(|at| std::cmp::Reverse(read[*at].ids.len()));
-        let groups = groups(&order, |at| read[at].ids.len());
-        let vectors: Vec<OnceLock<Vec<f32>>> = texts.iter().map(|_| OnceLock::new()).collect();
-        for_each_index(groups.len(), |group| {
-            let members = groups[group];
-            let ids: Vec<Input<'_>> = members.iter().map(|at| Input::single(&read[*at].ids)).collect();
-            inner.encoder.forward(&ids, |member, tokens| {
-                vectors[members[member]].get_or_init(|| inner.pooled(tokens));
-            });
-        });
-        Ok(Embeddings {
-            vectors: vectors.into_iter().filter_map(OnceLock::into_inner).collect(),
-            tokens: read.iter().map(|text| text.ids.len()).collect(),
-            truncated: read.iter().map(|text| text.cut).collect(),
-        })
+        let tokens: Vec<usize> = read.iter().map(|text| text.ids.len()).collect();
+        let truncated = read.iter().map(|text| text.cut).collect();
+        let all: usize = tokens.iter().sum();
+        let vectors = match all <= SHORT_TOKENS && !read.is_empty() {
+            true => inner.together.through(read, all, |calls| inner.vectors_of_calls(calls)),
+            false => Some(inner.vectors(&read)),
+        };
+        let broke_off = || EmbedError::Compute("the pass that this text shared with others broke off".into());
+        Ok(Embeddings { vectors: vectors.ok_or_else(broke_off)?, tokens, truncated })
     }
 }
 
@@ -283,6 +283,30 @@ fn groups(order: &[usize], tokens: impl Fn(usize) -> usize) -> Vec<&[usize]> {
 }
 
 impl Inner {
+    /// The texts' vectors, in their order.
+    fn vectors(&self, texts: &[Text]) -> Vec<Vec<f32>> {
+        let mut order: Vec<usize> = (0..texts.len()).collect();
+        order.sort_by_key(|at| std::cmp::Reverse(texts[*at].ids.len()));
+        let groups = groups(&order, |at| texts[at].ids.len());
+        let vectors: Vec<OnceLock<Vec<f32>>> = texts.iter().map(|_| OnceLock::new()).collect();
+        for_each_index(groups.len(), |group| {
+            let members = groups[group];
+            let ids: Vec<Input<'_>> = members.iter().map(|at| Input::single(&texts[*at].ids)).collect();
+            self.encoder.forward(&ids, |member, tokens| {
+                vectors[members[member]].get_or_init(|| self.pooled(tokens));
+            });
+        });
+        vectors.into_iter().filter_map(OnceLock::into_inner).collect()
+    }
+
+    /// The same for the texts of several calls.
+    fn vectors_of_calls(&self, calls: Vec<Vec<Text>>) -> Vec<Vec<Vec<f32>>> {
+        let sizes: Vec<usize> = calls.iter().map(Vec::len).collect();
+        let texts: Vec<Text> = calls.into_iter().flatten().collect();
+        let mut vectors = self.vectors(&texts).into_iter();
+        sizes.into_iter().map(|size| vectors.by_ref().take(size).collect()).collect()
+    }
+
     fn read(&self, prefix: &str, text: &str) -> Result<Text, EmbedError> {
         let mut text = format!("{prefix}{}", text.trim());
         if self.config.lowercase {

@@ -339,3 +339,24 @@ fn gguf_files_of_bert_and_xlm_roberta_give_the_vectors_of_their_folders() {
     let error = Embedder::load("x", &folder.join("../models/llama.gguf"), &[]).err().unwrap().to_string();
     assert!(error.contains("llama.gguf: it is a `llama` model"), "{error}");
 }
+
+#[test]
+fn queries_at_once_get_the_vectors_that_they_get_alone() {
+    let embedder = minilm(Precision::fastest());
+    let queries: Vec<String> = (0..40).map(|n| format!("how do I change setting number {n} of the widget")).collect();
+    let alone: Vec<Vec<f32>> =
+        queries.iter().flat_map(|q| embedder.embed(&[q], Role::Query).unwrap().vectors).collect();
+    std::thread::scope(|threads| {
+        let asked: Vec<_> = (0..8)
+            .map(|asker| {
+                let (embedder, queries) = (&embedder, &queries);
+                let mine = queries.iter().skip(asker).step_by(8);
+                threads.spawn(move || mine.flat_map(|q| embedder.embed(&[q], Role::Query).unwrap().vectors).collect())
+            })
+            .collect();
+        for (asker, asked) in asked.into_iter().enumerate() {
+            let found: Vec<Vec<f32>> = asked.join().unwrap();
+            assert!(found.iter().eq(alone.iter().skip(asker).step_by(8)), "asker {asker}");
+        }
+    });
+}

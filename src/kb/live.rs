@@ -100,7 +100,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// Where the index fails; queries of another width than the vectors'.
-    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<f32>, KbError> {
+    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<[f32; 2]>, KbError> {
         self.index.vector_recall(queries, limit)
     }
 

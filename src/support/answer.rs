@@ -100,7 +100,7 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
             return Mode::Grounded { candidates, confidence: first.fit };
         }
         if first.fit >= QUOTE {
-            return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
+            return Mode::Quoted { candidate: fragment::with_code_beside(first, findings), confidence: first.fit };
         }
     }
     if let Some((_, fit)) = place.filter(|(_, fit)| *fit >= 0.85 && *fit > fit_of(faq) + 0.1) {
@@ -119,7 +119,7 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         NEAR
     };
     if let Some(first) = nearest.filter(|c| c.fit >= least && speaks_of_it(c)) {
-        return Mode::Quoted { candidate: first.clone(), confidence: first.fit };
+        return Mode::Quoted { candidate: fragment::with_code_beside(first, findings), confidence: first.fit };
     }
     if let Some((place, fit)) = place.filter(|(_, fit)| *fit >= 0.6 && query.intent.place) {
         return Mode::AppMap { places: vec![place], confidence: fit };

@@ -21,8 +21,13 @@ const PAGES: usize = 6;
 const ANNOUNCED: f32 = 0.7;
 /// The same for what stands before the first heading, where the question covers the page's title.
 const OPENING: f32 = 0.8;
-/// Sections of one page whose fits are closer than this are shown together.
-const TOGETHER: f32 = 0.05;
+/// Sections of one page whose fits are closer than this are shown together, so many of them at most, while they are not
+/// longer than this, in bytes, the code of all languages counted.
+const TOGETHER: f32 = 0.12;
+const SECTIONS: usize = 3;
+const LONGEST: usize = 10_000;
+/// The same nearness where nothing says that code is wanted.
+const BESIDE: f32 = 0.1;
 /// Share of its page's fit that is assumed for a section which the search did not bring up.
 const UNSEEN: f32 = 0.8;
 
@@ -57,24 +62,49 @@ pub fn sections(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Vec<Ca
 }
 
 /// The best section, together with the next best of its page where they fit about equally: neighbouring steps have
-/// much the same words, and showing both costs less than showing the wrong one.
+/// much the same words, and showing them all costs less than showing the wrong one.
 pub fn together(best: &Candidate, others: &[&Candidate]) -> Candidate {
-    let article = best.chunk.kind == SourceKind::Article;
-    let near = |c: &&&Candidate| {
-        c.chunk.id != best.chunk.id && c.chunk.path == best.chunk.path && best.fit - c.fit <= TOGETHER
-    };
-    let Some(next) = others.iter().find(near).filter(|_| article) else { return best.clone() };
-    let (first, second) = match best.chunk.line <= next.chunk.line {
-        true => (&best.chunk, &next.chunk),
-        false => (&next.chunk, &best.chunk),
-    };
-    let mut chunk = (**first).clone();
-    let (text, assets) = renumbered(second, chunk.assets.len());
-    let heading = second.headings.last().map(|h| format!("**{h}**\n\n")).unwrap_or_default();
-    chunk.text = format!("{}\n\n{heading}{text}", chunk.text.trim_end());
-    chunk.assets.extend(assets);
+    joined(best, others, TOGETHER)
+}
+
+/// The same for a passage that is quoted though nothing says that code is wanted: with the sections of its page that fit
+/// about equally and show code.
+pub fn with_code_beside(best: &Candidate, findings: &Findings) -> Candidate {
+    let with_code: Vec<&Candidate> = findings.articles.iter().filter(|c| has_code(&c.chunk)).collect();
+    joined(best, &with_code, BESIDE)
+}
+
+fn joined(best: &Candidate, others: &[&Candidate], nearness: f32) -> Candidate {
+    let near =
+        |c: &Candidate| c.chunk.id != best.chunk.id && c.chunk.path == best.chunk.path && best.fit - c.fit <= nearness;
+    let mut shown: Vec<&Arc<Chunk>> = vec![&best.chunk];
+    let mut length = length(&best.chunk);
+    for next in others.iter().filter(|c| best.chunk.kind == SourceKind::Article && near(c)) {
+        let longer = length + self::length(&next.chunk);
+        if shown.len() < SECTIONS && longer <= LONGEST {
+            length = longer;
+            shown.push(&next.chunk);
+        }
+    }
+    if shown.len() == 1 {
+        return best.clone();
+    }
+    shown.sort_by_key(|chunk| chunk.line);
+    let mut chunk = (**shown[0]).clone();
+    for next in &shown[1..] {
+        let (text, assets) = renumbered(next, chunk.assets.len());
+        let heading = next.headings.last().map(|h| format!("**{h}**\n\n")).unwrap_or_default();
+        chunk.text = format!("{}\n\n{heading}{text}", chunk.text.trim_end());
+        chunk.assets.extend(assets);
+    }
     chunk.id = best.chunk.id.clone();
     Candidate { chunk: Arc::new(chunk), ..best.clone() }
+}
+
+/// Bytes that a section takes in an answer.
+fn length(chunk: &Chunk) -> usize {
+    let code = |asset: &Asset| if let Asset::Code { text, .. } = asset { text.len() } else { 0 };
+    chunk.text.len() + chunk.assets.iter().map(code).sum::<usize>()
 }
 
 /// A chunk's text and assets with numbers from `from + 1` on.
@@ -163,6 +193,26 @@ mod tests {
         let code = |at: usize| matches!(&shown.chunk.assets[at], Asset::Code { n, text, .. } if *n == at + 1 && text == ["a();", "b();"][at]);
         assert!(code(0) && code(1) && shown.chunk.id == "two");
         assert_eq!(together(&two, &[&two, &far]).chunk.text, two.chunk.text);
+    }
+
+    #[test]
+    fn at_most_three_sections_are_shown_and_none_that_makes_it_long() {
+        let named = |id: &str, line, code: &str| section(id, line, code, 0.7);
+        let (one, two, three, four) = (named("1", 1, "a"), named("2", 2, "b"), named("3", 3, "c"), named("4", 4, "d"));
+        assert_eq!(together(&one, &[&two, &three, &four]).chunk.assets.len(), 3);
+        let long = named("long", 2, &"x();\n".repeat(3000));
+        let shown = together(&one, &[&long, &three]);
+        assert!(shown.chunk.text.contains("Do 3.") && !shown.chunk.text.contains("Do long."));
+    }
+
+    #[test]
+    fn a_quoted_passage_brings_along_only_what_shows_code() {
+        let mut prose = section("prose", 2, "", 0.69);
+        Arc::make_mut(&mut prose.chunk).assets.clear();
+        let (best, code) = (section("best", 1, "a", 0.7), section("code", 3, "b", 0.65));
+        let findings = Findings { articles: vec![best.clone(), prose, code], ..Findings::default() };
+        let shown = with_code_beside(&best, &findings);
+        assert!(shown.chunk.text.contains("Do code.") && !shown.chunk.text.contains("Do prose."));
     }
 
     #[test]

@@ -30,23 +30,29 @@ const OF_PAGES: usize = 400;
 const MOST_OF_ANOTHER: usize = 200;
 
 /// (label, whose lesson it is written for, one message a line). Look-alikes are honest messages for one judge to learn
-/// its own contrast from.
-const GENERAL: [(&str, &str, &str); 20] = [
+/// its own contrast from; *voices* are written as many different people type, slips and all.
+const GENERAL: [(&str, &str, &str); 26] = [
     ("wants_person", "wants_person", include_str!("general/wants_person.txt")),
     ("wants_person", "wants_person", include_str!("general/wish_patterns.txt")),
+    ("wants_person", "wants_person", include_str!("general/wish_voices.txt")),
     (CUSTOMER, ALL, include_str!("general/customer.txt")),
     (CUSTOMER, "wants_person", include_str!("general/wish_alikes.txt")),
+    (CUSTOMER, "wants_person", include_str!("general/wish_alike_voices.txt")),
     (CUSTOMER, "injection", include_str!("general/attack_alikes.txt")),
+    (CUSTOMER, "injection", include_str!("general/attack_alike_voices.txt")),
     (CUSTOMER, "spam", include_str!("general/spam_alikes.txt")),
+    (CUSTOMER, "spam", include_str!("general/spam_alike_voices.txt")),
     (CUSTOMER, ALL, include_str!("general/talk.txt")),
     (CUSTOMER, "off_topic", include_str!("general/scope_alikes.txt")),
     (PROSE, ALL, include_str!("general/prose.txt")),
     (PROSE, ALL, include_str!("general/manuals.txt")),
     ("injection", "injection", include_str!("general/injection.txt")),
     ("injection", "injection", include_str!("general/attack_patterns.txt")),
+    ("injection", "injection", include_str!("general/attack_voices.txt")),
     ("injection", "injection", include_str!("general/personas.txt")),
     ("spam", "spam", include_str!("general/spam.txt")),
     ("spam", "spam", include_str!("general/spam_patterns.txt")),
+    ("spam", "spam", include_str!("general/spam_voices.txt")),
     ("gibberish", "gibberish", include_str!("general/gibberish.txt")),
     ("rude", ALL, include_str!("general/rude.txt")),
     ("rude", ALL, include_str!("general/rude_patterns.txt")),
@@ -252,9 +258,10 @@ mod tests {
     #[test]
     fn evaluation_rows_are_no_examples() {
         let all = examples(&Pack::default());
-        for set in ["handoff", "spam", "attacks"] {
-            let path = format!("{}/tests/data/filters/{set}.jsonl", env!("CARGO_MANIFEST_DIR"));
-            let rows = std::fs::read_to_string(path).expect("the set is in the repository");
+        let folder = format!("{}/tests/data/filters", env!("CARGO_MANIFEST_DIR"));
+        for set in std::fs::read_dir(folder).expect("the sets are in the repository").map(|set| set.unwrap().path()) {
+            let rows = std::fs::read_to_string(&set).unwrap();
+            let set = set.display();
             let shared = all.iter().filter(|e| rows.contains(&format!("\"text\": \"{}\"", e.text))).count();
             assert_eq!(shared, 0, "{set}: {:?}", all.iter().find(|e| rows.contains(&format!("\"{}\"", e.text))));
         }

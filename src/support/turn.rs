@@ -140,9 +140,10 @@ pub(super) fn plan(request: &TurnRequest, tools: &Tools<'_>, started: Instant) -
         subject_words: query.stems.len(),
         follows_up: query.follows_up || !conversation.earlier.is_empty(),
     };
-    let message_vector = vectors.last().map_or(&[][..], |v| v.as_slice());
-    let mut verdicts = tools.learned.filters.judge(&conversation.message, message_vector, pack, &evidence);
-    let wish = tools.learned.filters.wish(&conversation.message, message_vector);
+    let filters = &tools.learned.filters;
+    let placed = filters.placed(vectors.last().map_or(&[][..], |v| v.as_slice()));
+    let mut verdicts = filters.judge(&conversation.message, &placed, pack, &evidence);
+    let wish = filters.wish(&conversation.message, &placed);
     verdicts.push(Verdict {
         name: "wants_person".into(),
         score: wish.score,

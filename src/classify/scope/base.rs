@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::super::gallery::{Catalogue, Gallery};
 use super::super::ngrams::char_ngrams;
 use super::intents::Intents;
-use super::space::{Whitening, dot, mean, minus, squared};
+use super::space::{Whitening, mean, minus, squared};
 
 /// Nearest examples that are averaged.
 const NEAREST: usize = 8;
@@ -28,8 +29,9 @@ pub(super) const SIGNS: usize = WORD_SIGNS + 9;
 #[derive(serde::Serialize, serde::Deserialize)]
 pub(super) struct Base {
     texts: HashMap<String, u32>,
-    /// (number, unit vector, group) of the examples that have one.
-    rows: Vec<(u32, Vec<f32>, usize)>,
+    /// (number, place of its vector, group) of the examples that have one.
+    rows: Vec<(u32, u32, usize)>,
+    vectors: Gallery,
     /// Under `within`: the groups' means; under `whole`: the mean of all.
     means: Vec<Vec<f32>>,
     within: Whitening,
@@ -65,6 +67,7 @@ impl Base {
         let mut base = Self {
             texts: known,
             rows: Vec::new(),
+            vectors: Gallery::default(),
             means: Vec::new(),
             within: Whitening::default(),
             centre: Vec::new(),
@@ -105,8 +108,10 @@ impl Base {
         let middle = claims.iter().sum::<f32>() / claims.len().max(1) as f32;
         let spread = claims.iter().map(|c| (c - middle) * (c - middle)).sum::<f32>() / claims.len().max(1) as f32;
         self.claims = (middle, spread.sqrt().max(1e-3));
-        self.rows = rows;
-        let sample = self.rows.iter().step_by(self.rows.len().div_ceil(200).max(1));
+        let catalogue = Catalogue::of(rows.iter().map(|r| r.1.as_slice()));
+        self.rows = rows.iter().filter_map(|(n, v, g)| Some((*n, catalogue.place(v)?, *g))).collect();
+        self.vectors = catalogue.gallery;
+        let sample = rows.iter().step_by(rows.len().div_ceil(200).max(1));
         let distances: Vec<(f32, f32)> = sample.map(|(_, v, _)| self.distances(v)).collect();
         let average = |of: fn(&(f32, f32)) -> f32| {
             (distances.iter().map(of).sum::<f32>() / distances.len().max(1) as f32).max(1e-3)
@@ -123,8 +128,9 @@ impl Base {
 
     pub fn signs(&self, text: &str, vector: &[f32], own: Option<u32>) -> Vec<f32> {
         let mut signs = self.word_signs(text, own);
-        let mut likeness: Vec<(f32, usize)> =
-            self.rows.iter().filter(|r| Some(r.0) != own).map(|(_, v, g)| (dot(vector, v), *g)).collect();
+        let all = self.vectors.placed(vector).likeness;
+        let others = self.rows.iter().filter(|r| Some(r.0) != own);
+        let mut likeness: Vec<(f32, usize)> = others.map(|(_, place, g)| (all[*place as usize], *g)).collect();
         if likeness.len() > NEIGHBOURS {
             likeness.select_nth_unstable_by(NEIGHBOURS, |a, b| b.0.total_cmp(&a.0));
             likeness.truncate(NEIGHBOURS);

@@ -2,7 +2,7 @@
 //! energy (the log-sum of its exponentiated logits; Liu et al. 2020) is low for what belongs to no group.
 
 use super::scattered;
-use super::space::dot;
+use crate::compute::dot;
 
 const EPOCHS: usize = 12;
 const BATCH: usize = 32;

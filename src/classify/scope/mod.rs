@@ -13,7 +13,6 @@ use super::stack::Stack;
 use base::{Base, DECIDING, DECIDING_WORDS, SIGNS};
 use space::numbered;
 
-pub(in crate::classify) use space::dot;
 pub use vocabulary::Vocabulary;
 
 mod base;
@@ -67,13 +66,17 @@ impl Scope {
 
     /// Probability that the message is out of scope: 0..1. `vector`: empty where there is none.
     pub fn strangeness(&self, text: &str, vector: &[f32]) -> f32 {
-        let signs = self.signs(text, vector);
+        self.strangeness_of(&self.signs(text, vector), !vector.is_empty())
+    }
+
+    /// The same of the measures that [`Self::signs`] took, of a vector too or of the text alone.
+    pub fn strangeness_of(&self, signs: &[f32], has_vector: bool) -> f32 {
         let read = |stack: &Option<Stack>, deciding: &[usize]| {
-            stack.as_ref().map_or(0.0, |s| s.probability(&chosen(&signs, deciding)))
+            stack.as_ref().map_or(0.0, |s| s.probability(&chosen(signs, deciding)))
         };
-        match vector.is_empty() || self.dense.is_none() {
-            true => read(&self.words, &DECIDING_WORDS),
-            false => read(&self.dense, &DECIDING),
+        match has_vector && self.dense.is_some() {
+            true => read(&self.dense, &DECIDING),
+            false => read(&self.words, &DECIDING_WORDS),
         }
     }
 
@@ -134,8 +137,9 @@ fn scattered(n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::base::stems;
-    use super::space::{Whitening, dot};
+    use super::space::Whitening;
     use super::*;
+    use crate::compute::dot;
 
     /// Vectors of words: a toy embedding in which shared words are near.
     fn vector(text: &str) -> Vec<f32> {

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use crate::compute::dot;
+
 /// Groups as numbers; without names, clusters of the vectors.
 pub(super) fn numbered(groups: &[&str], vectors: &[Vec<f32>], count: usize) -> Vec<usize> {
     if groups.len() == count && groups.iter().any(|g| !g.is_empty()) {
@@ -97,19 +99,6 @@ impl Whitening {
         }
         y
     }
-}
-
-pub(in crate::classify) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    // Sums side by side, which the compiler may keep in one register.
-    const LANES: usize = 16;
-    let (long, short) = (a.chunks_exact(LANES).zip(b.chunks_exact(LANES)), a.len().min(b.len()) / LANES * LANES);
-    let mut sums = [0.0f32; LANES];
-    for (x, y) in long {
-        for k in 0..LANES {
-            sums[k] += x[k] * y[k];
-        }
-    }
-    sums.iter().sum::<f32>() + a[short..].iter().zip(&b[short..]).map(|(x, y)| x * y).sum::<f32>()
 }
 
 pub(super) fn minus(a: &[f32], b: &[f32]) -> Vec<f32> {

@@ -12,6 +12,7 @@
 //! The parts: [`tile`] is what an instruction set must do, 16 columns at a time; [`code`] is what a format's weights
 //! look like; [`packed`] lays them out; [`rounded`] are activations of 8 bits; [`product`] multiplies; [`passes`] is what
 //! lies between; [`saved`] keeps packed weights in a file for the next start. Float formats (F32, F16, BF16) are multiplied exactly, in [`panels`](super::panels).
+//! [`sketch`] puts a search's vectors through the same products.
 //!
 //! A row's results are the same bits whatever rows share its step: every sum is taken in one order.
 
@@ -25,6 +26,7 @@ mod passes;
 mod product;
 mod rounded;
 mod saved;
+mod sketch;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -40,6 +42,7 @@ use self::packed::Packed;
 use self::passes::GroupAt;
 use self::product::{GROUP, for_each_group, for_each_group_of_two};
 pub use self::saved::{PackedWeights, verify_packed_file};
+pub use self::sketch::Sketch;
 use self::tile::Isa;
 pub use self::weights::{Linear, Norm, Table};
 use self::weights::{Weight, vector};

@@ -108,7 +108,7 @@ impl<'a> Bench<'a> {
             .iter()
             .zip(&vectors)
             .map(|(row, vector)| {
-                let wish = self.filters.wish(&row.text, vector);
+                let wish = self.filters.wish(&row.text, &self.filters.placed(vector));
                 let peer = peers::verb_and_keyword(&row.text);
                 Judged {
                     ours: wish.score,
@@ -166,7 +166,8 @@ impl<'a> Bench<'a> {
                         (strange, strange >= scope.threshold)
                     }
                     None => {
-                        let verdicts = self.filters.judge(&row.text, vector, self.pack, &Evidence::default());
+                        let placed = self.filters.placed(vector);
+                        let verdicts = self.filters.judge(&row.text, &placed, self.pack, &Evidence::default());
                         let verdict = verdicts.iter().find(|v| v.name == "off_topic");
                         verdict.map_or((0.0, false), |v| (v.score, v.fired))
                     }
@@ -256,7 +257,8 @@ impl<'a> Bench<'a> {
         rows.iter()
             .zip(vectors)
             .map(|(row, vector)| {
-                let verdicts = self.filters.judge(&row.text, vector, self.pack, &Evidence::default());
+                let placed = self.filters.placed(vector);
+                let verdicts = self.filters.judge(&row.text, &placed, self.pack, &Evidence::default());
                 let chosen: Vec<_> = verdicts.iter().filter(|v| names.contains(&v.name.as_str())).collect();
                 let ours = chosen.iter().map(|v| levelled(v.score, v.threshold)).fold(0.0, f32::max);
                 let fired = chosen.iter().any(|v| v.fired);

@@ -1,18 +1,29 @@
 //! The dense leg: vectors in a usearch graph (unit length, half precision), mapped from disk.
+//!
+//! Beside the graph stands a [`Sketch`]: all vectors in 4 bits, in memory. Up to [`SKETCHED`] of them a search compares the
+//! query with every one, and the best exactly. That finds what the graph misses: texts that are much alike link to one
+//! another alone, and where only few chunks are allowed (a language, an operator's own) a walk through the graph meets
+//! few of them. Of more vectors the graph proposes.
 
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 use std::path::Path;
 
 use parking_lot::Mutex;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
 
-use crate::compute::{distance_of_units, for_each_index};
+use crate::compute::native::Sketch;
+use crate::compute::{distance_of_units, dot, for_each_index};
 use crate::kb::KbError;
 
 /// Vectors linked between two reports of progress: some ten milliseconds' work, so that the pool is soon free for others.
 const LINKED_TOGETHER: usize = 64;
 /// Searches at once in one graph; more of them wait for a moment.
 const SEARCHERS: usize = 64;
+/// Vectors beyond the wanted ones that are compared exactly: what 4 bits may put in the wrong order.
+const BESIDE: usize = 64;
+/// Most vectors that are compared one by one: 4 ms of one search, and 43 MB at 384 dimensions.
+const SKETCHED: usize = 200_000;
 
 /// A vector's key: the chunk's position, and 0 for its text or 1.. for its questions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,6 +48,8 @@ pub(super) struct Dense {
     dimensions: usize,
     /// Slots that each chunk has vectors for.
     slots: HashMap<u32, u16>,
+    /// All vectors, and whose they are.
+    sketch: Option<(Sketch, Vec<VectorKey>)>,
 }
 
 impl Dense {
@@ -67,7 +80,7 @@ impl Dense {
         }
     }
 
-    /// Maps the file. `slots`: how many vectors each chunk has.
+    /// Maps the file, to look vectors up; to search it, call [`Self::sketched`] too.
     pub fn open(path: &Path, dimensions: usize, keys: impl Iterator<Item = VectorKey>) -> Result<Self, KbError> {
         let mut index = new_index(dimensions)?;
         index.view(&utf8(path)?).map_err(failed)?;
@@ -78,7 +91,29 @@ impl Dense {
             let last = slots.entry(key.chunk).or_default();
             *last = (*last).max(key.slot + 1);
         }
-        Ok(Self { index, dimensions, slots })
+        Ok(Self { index, dimensions, slots, sketch: None })
+    }
+
+    /// Makes the sketch, where the vectors are not too many and of a width that can be sketched.
+    pub fn sketched(mut self) -> Result<Self, KbError> {
+        if self.index.size() == 0 || self.index.size() > SKETCHED || !Sketch::takes(self.dimensions) {
+            return Ok(self);
+        }
+        let of_chunk = |(&chunk, &slots): (&u32, &u16)| (0..slots).map(move |slot| VectorKey { chunk, slot });
+        let mut keys: Vec<VectorKey> = self.slots.iter().flat_map(of_chunk).collect();
+        keys.sort_unstable();
+        keys.retain(|key| self.index.contains(key.packed()));
+        let mut failure = None;
+        let sketch = Sketch::of(keys.len(), self.dimensions, |first, to| {
+            for (key, to) in keys[first..].iter().zip(to.chunks_exact_mut(self.dimensions)) {
+                failure = self.index.get(key.packed(), to).err().or(failure.take());
+            }
+        });
+        match failure {
+            Some(error) => return Err(failed(error)),
+            None => self.sketch = Some((sketch.map_err(failed)?, keys)),
+        }
+        Ok(self)
     }
 
     /// The nearest vectors among those that `allowed` lets through: (key, cosine), best first.
@@ -97,11 +132,58 @@ impl Dense {
             return Ok(Vec::new());
         }
         let query = unit(query);
+        match &self.sketch {
+            Some((sketch, keys)) => {
+                self.compare(&sketch.products(&query).map_err(failed)?, keys, &query, limit, allowed)
+            }
+            None => self.walk(&query, limit, allowed),
+        }
+    }
+
+    /// The best of all allowed vectors by their rough products, put in order exactly.
+    fn compare(
+        &self,
+        products: &[f32],
+        keys: &[VectorKey],
+        query: &[f32],
+        limit: usize,
+        allowed: impl Fn(u32) -> bool,
+    ) -> Result<Vec<(VectorKey, f32)>, KbError> {
+        let rough = (limit + BESIDE).min(keys.len());
+        let mut best: BinaryHeap<Reverse<Rough>> = BinaryHeap::with_capacity(rough + 1);
+        for (at, product) in products.iter().enumerate() {
+            let full = best.len() == rough;
+            let better = best.peek().is_none_or(|worst| *product > worst.0.product);
+            if (better || !full) && allowed(keys[at].chunk) {
+                if full {
+                    best.pop();
+                }
+                best.push(Reverse(Rough { product: *product, at }));
+            }
+        }
+        let mut vector = vec![0f32; self.dimensions];
+        let mut found = Vec::with_capacity(best.len());
+        for Reverse(Rough { at, .. }) in best {
+            self.index.get(keys[at].packed(), &mut vector).map_err(failed)?;
+            found.push((keys[at], dot(query, &vector)));
+        }
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    /// What the graph finds.
+    fn walk(
+        &self,
+        query: &[f32],
+        limit: usize,
+        allowed: impl Fn(u32) -> bool,
+    ) -> Result<Vec<(VectorKey, f32)>, KbError> {
         let filter = |key: u64| allowed(VectorKey::unpacked(key).chunk);
         // usearch refuses a search while all its searchers are taken; they are free again within a millisecond.
         let mut tries = 0;
         let matches = loop {
-            match self.index.filtered_search(&query, limit, filter) {
+            match self.index.filtered_search(query, limit, filter) {
                 Ok(matches) => break matches,
                 Err(_) if tries < 50 => {
                     tries += 1;
@@ -114,17 +196,21 @@ impl Dense {
         Ok(found.map(|(key, distance)| (VectorKey::unpacked(*key), 1.0 - distance)).collect())
     }
 
-    /// Of the `limit` nearest vectors by exact comparison, the share that the graph finds; the mean over the queries.
-    pub fn recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<f32, KbError> {
-        let (mut found, mut all) = (0, 0);
+    /// Of the `limit` nearest vectors by exact comparison, the share that a search finds, and that the graph finds alone;
+    /// the means over the queries.
+    pub fn recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<[f32; 2], KbError> {
+        let (mut found, mut all) = ([0; 2], 0);
         for query in queries {
-            let graph = self.search(query, limit, |_| true)?;
-            let exact = self.index.exact_search(&unit(query), limit).map_err(failed)?;
-            let has = |key: &u64| graph.iter().any(|(found, _)| found.packed() == *key);
-            found += exact.keys.iter().filter(|key| has(key)).count();
+            let query = unit(query);
+            let exact = self.index.exact_search(&query, limit).map_err(failed)?;
+            let ways = [self.search(&query, limit, |_| true)?, self.walk(&query, limit, |_| true)?];
+            for (found, way) in found.iter_mut().zip(ways) {
+                let has = |key: &&u64| way.iter().any(|(found, _)| found.packed() == **key);
+                *found += exact.keys.iter().filter(has).count();
+            }
             all += exact.keys.len();
         }
-        Ok(if all > 0 { found as f32 / all as f32 } else { 1.0 })
+        Ok(found.map(|found| if all > 0 { found as f32 / all as f32 } else { 1.0 }))
     }
 
     /// The stored vector.
@@ -141,6 +227,32 @@ impl Dense {
         keys.filter_map(|key| self.vector(key)).map(|vector| cosine(query, &vector)).collect()
     }
 }
+
+/// A vector's rough product, ordered by it.
+struct Rough {
+    product: f32,
+    at: usize,
+}
+
+impl Ord for Rough {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.product.total_cmp(&other.product).then(other.at.cmp(&self.at))
+    }
+}
+
+impl PartialOrd for Rough {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Rough {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rough {}
 
 /// Cosine of two vectors of the same width; 0 where one is all zeros.
 fn cosine(a: &[f32], b: &[f32]) -> f32 {

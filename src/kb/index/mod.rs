@@ -89,7 +89,7 @@ impl Index {
     }
 
     /// See [`crate::kb::Snapshot::vector_recall`].
-    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<f32>, KbError> {
+    pub fn vector_recall(&self, queries: &[Vec<f32>], limit: usize) -> Result<Option<[f32; 2]>, KbError> {
         self.stored.dense.as_ref().map(|dense| dense.recall(queries, limit)).transpose()
     }
 

@@ -108,11 +108,11 @@ impl Index {
         hits: usize,
     ) -> Result<Vec<u32>, KbError> {
         let Some(dense) = &self.stored.dense else { return Ok(Vec::new()) };
+        let glossed = self.embedder.reads_by_glossary(lang);
         let allowed = |at: u32| {
             self.chunks.get(at as usize).is_some_and(|chunk| {
                 // Rough English is compared with its like only.
-                let glossed = |lang: &str| self.embedder.reads_by_glossary(lang);
-                let comparable = chunk.lang == lang || !(glossed(lang) || glossed(&chunk.lang));
+                let comparable = chunk.lang == lang || !(glossed || self.embedder.reads_by_glossary(&chunk.lang));
                 let in_scope = chunk.operator.is_none() || scopes.contains(&scope(chunk));
                 comparable && in_scope && (kinds.is_empty() || kinds.contains(&chunk.kind))
             })

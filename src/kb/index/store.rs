@@ -191,7 +191,7 @@ fn open(dir: &Path, version: &str, chunks: &[Arc<Chunk>], embedder: &Embedder) -
     }
     let dense = match lines.is_empty() {
         true => None,
-        false => Some(Dense::open(&dir.join(VECTORS), meta.dimensions, lines.iter().map(|line| line.key))?),
+        false => Some(Dense::open(&dir.join(VECTORS), meta.dimensions, lines.iter().map(|line| line.key))?.sketched()?),
     };
     let lexical = Lexical::open(&dir.join(TEXT), chunks)?;
     Ok(Stored { version: version.into(), dense, lexical, truncated: meta.truncated, reused: lines.len(), embedded: 0 })

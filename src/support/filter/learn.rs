@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::saved::{Saved, Vectors};
 use super::{Filters, Senses, readable};
-use crate::classify::{CharModel, Features, Panel, Scope, Training, Vocabulary};
+use crate::classify::{Catalogue, CharModel, Features, Panel, Scope, Training, Vocabulary};
 use crate::embed::{EmbedError, Embedder, Role};
 use crate::kb::pack::Pack;
 use crate::support::attack::AttackDetector;
@@ -77,6 +77,7 @@ impl Filters {
             words: words(pack, &examples),
             site: pack.company.site.clone(),
         };
+        let catalogue = Catalogue::of(vectors.iter().map(Vec::as_slice));
         let nothing = Vec::new();
         let few = examples.iter().any(|e| e.label == PAGE);
         let train = |lesson: &Lesson| {
@@ -94,11 +95,11 @@ impl Filters {
                 })
                 .collect();
             let spared = |label: &str| (served(label) || label == PAGE) && label != lesson.label;
-            Panel::learn(&rows, lesson.label, spared, lesson.spared_share, lesson.floor)
+            Panel::learn(&rows, lesson.label, &catalogue, spared, lesson.spared_share, lesson.floor)
         };
         let articles = || pack.articles.iter().map(|a| a.text.as_str());
         let (detectors, attacks) = std::thread::scope(|threads| {
-            let attacks = threads.spawn(|| AttackDetector::learn(&examples, &vectors, articles()));
+            let attacks = threads.spawn(|| AttackDetector::learn(&examples, &vectors, &catalogue, articles()));
             let (train, lessons) = (&train, LESSONS.iter());
             let running: Vec<_> = lessons.map(|lesson| threads.spawn(move || train(lesson))).collect();
             // A fault in one of them must not leave a desk without that filter.
@@ -106,7 +107,7 @@ impl Filters {
             let detectors = running.into_iter().filter_map(|r| r.join().unwrap_or_else(|fault| done(fault)));
             (detectors.collect::<Vec<Panel>>(), attacks.join().unwrap_or_else(|fault| done(fault)))
         });
-        Ok(Self { detectors, attacks, senses, key: Self::key_of(pack) })
+        Ok(Self { gallery: catalogue.gallery, detectors, attacks, senses, key: Self::key_of(pack) })
     }
 
     /// Changes when the rows that are learnt from change. An entry added at the desk alone is no reason to learn for

@@ -13,7 +13,7 @@ use super::script;
 use super::text;
 use super::wish::{self, Wish};
 use super::{Verdict, rules};
-use crate::classify::{CharModel, Features, Panel, Scope, Vocabulary};
+use crate::classify::{CharModel, Features, Gallery, Panel, Placed, Scope, Vocabulary};
 use crate::embed::Embedder;
 use crate::kb::pack::{MistakenFor, Pack};
 
@@ -36,6 +36,8 @@ const MAX_WINDOWS: usize = 6;
 /// What the examples taught.
 #[derive(serde::Serialize, serde::Deserialize)]
 pub struct Filters {
+    /// The examples' vectors.
+    gallery: Gallery,
     detectors: Vec<Panel>,
     attacks: Option<AttackDetector>,
     senses: Senses,
@@ -58,15 +60,18 @@ impl Senses {
             "spam" => rules::spam_signs(part, self.site.as_deref()),
             "gibberish" => rules::gibberish_signs(part, &self.letters),
             "wants_person" => wish::signs(part),
-            "off_topic" | "wrong_company" => {
-                let mut signs = self.scope.signs(part, vector);
-                signs.push(self.scope.strangeness(part, vector));
-                signs.extend(rules::trivia_signs(part));
-                signs.extend(self.words.signs(part));
-                signs
-            }
+            "off_topic" | "wrong_company" => self.signs_of_subject(part, vector),
             _ => Vec::new(),
         }
+    }
+
+    /// Whether a text speaks of what this company's customers speak of.
+    fn signs_of_subject(&self, part: &str, vector: &[f32]) -> Vec<f32> {
+        let mut signs = self.scope.signs(part, vector);
+        signs.push(self.scope.strangeness_of(&signs, !vector.is_empty()));
+        signs.extend(rules::trivia_signs(part));
+        signs.extend(self.words.signs(part));
+        signs
     }
 }
 
@@ -85,23 +90,29 @@ pub struct Evidence {
 }
 
 impl Filters {
+    /// A message's own vector beside the examples'. `vector`: empty where the embedding model cannot read the message
+    /// ([`readable`]).
+    pub fn placed<'a>(&self, vector: &'a [f32]) -> Placed<'a> {
+        self.gallery.placed(vector)
+    }
+
     /// Whether the message wishes for a person. A long one is read sentence by sentence, and one that says nothing of
     /// it as the same keys give it on the other keyboard layout.
-    pub fn wish(&self, message: &str, vector: &[f32]) -> Wish {
+    pub fn wish(&self, message: &str, placed: &Placed<'_>) -> Wish {
         match wish::conceivable(message) {
-            true => self.wish_of(message, vector),
+            true => self.wish_of(message, placed),
             false => match on_other_keys(message) {
-                Some(meant) if wish::conceivable(&meant) => self.wish_of(&meant, &[]),
-                _ => self.wish_of(message, vector),
+                Some(meant) if wish::conceivable(&meant) => self.wish_of(&meant, &Placed::default()),
+                _ => self.wish_of(message, placed),
             },
         }
     }
 
-    fn wish_of(&self, message: &str, vector: &[f32]) -> Wish {
+    fn wish_of(&self, message: &str, placed: &Placed<'_>) -> Wish {
         let Some(detector) = self.detector("wants_person") else { return wish::for_person(message) };
-        let read = |part: &str, vector: &[f32]| {
-            let features = Features::signed(part, vector, &wish::signs(part));
-            let probability = detector.probability(&features);
+        let read = |part: &str, placed: &Placed<'_>| {
+            let features = Features::signed(part, placed.vector, &wish::signs(part));
+            let probability = detector.probability(&features, placed);
             let probability = match wish::conceivable(part) {
                 true => probability,
                 // Typing errors hide words, so a sure likeness still counts.
@@ -111,10 +122,10 @@ impl Filters {
             wish::for_person(part).weighed(probability, detector.threshold)
         };
         if message.chars().count() <= WINDOW_CHARS / 2 {
-            return read(message, vector);
+            return read(message, placed);
         }
-        let parts = text::sentences(message).into_iter().map(|part| read(part, &[]));
-        parts.max_by(|a, b| a.score.total_cmp(&b.score)).unwrap_or_else(|| read(message, vector))
+        let parts = text::sentences(message).into_iter().map(|part| read(part, &Placed::default()));
+        parts.max_by(|a, b| a.score.total_cmp(&b.score)).unwrap_or_else(|| read(message, placed))
     }
 
     /// What finds attacks, where any example taught it.
@@ -127,17 +138,20 @@ impl Filters {
     }
 
     /// All verdicts on a message; the first that fired decides (in this order).
-    ///
-    /// `vector`: the message's own vector, empty where the embedding model cannot read it ([`readable`]).
-    pub fn judge(&self, message: &str, vector: &[f32], pack: &Pack, evidence: &Evidence) -> Vec<Verdict> {
+    pub fn judge(&self, message: &str, placed: &Placed<'_>, pack: &Pack, evidence: &Evidence) -> Vec<Verdict> {
         let prose = text::without_code(message);
         let windows = windows(&prose);
         let site = pack.company.site.as_deref();
+        let nothing = Placed::default();
+        let whole = if windows.len() == 1 { placed } else { &nothing };
+        let dense = whole.vector;
+        // Two judges ask for these, and they are the dearest.
+        let of_subject: Vec<Vec<f32>> = windows.iter().map(|w| self.senses.signs_of_subject(w, dense)).collect();
         let learnt = |label: &str| -> (f32, f32) {
             let Some(detector) = self.detector(label) else { return (0.0, 1.0) };
-            let judged = windows.iter().map(|w| {
-                let dense = if windows.len() == 1 { vector } else { &[] };
-                detector.probability(&Features::signed(w, dense, &self.senses.signs(label, w, dense)))
+            let judged = windows.iter().zip(&of_subject).map(|(w, of_subject)| match label {
+                "off_topic" | "wrong_company" => detector.probability(&Features::signed(w, dense, of_subject), whole),
+                _ => detector.probability(&Features::signed(w, dense, &self.senses.signs(label, w, dense)), whole),
             });
             // A long message is what most of it is.
             let all: Vec<f32> = judged.collect();
@@ -156,7 +170,7 @@ impl Filters {
         });
 
         if let Some(attacks) = &self.attacks {
-            let found = attacks.judge(message, vector);
+            let found = attacks.judge(message, placed);
             verdicts.push(spared_by(guard, "injection", found.score, attacks.threshold(), found.reason));
         }
         // What is pasted as code is no mashed keys, and its absence from the prose no empty message.
