@@ -6,7 +6,7 @@
 //! without the marks. The first two stand inside a content's outer white space, so that templates that trim still do;
 //! they tell which tokens belong to which message.
 
-mod python_json;
+pub(super) mod python_json;
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use minijinja::syntax::SyntaxConfig;
@@ -54,8 +54,10 @@ pub(crate) struct ChatTemplate {
     anywhere: AhoCorasick,
     /// The template knows no system messages: their text goes in front of the first user message.
     folds_system: bool,
-    /// How the model calls tools, if the template tells it of them.
+    /// How the model calls tools, if the template tells of them and spells calls in a format that is known.
     tools: Option<ToolFormat>,
+    /// The template takes one call a message: several are told one after the other.
+    one_call: bool,
     thinks: bool,
 }
 
@@ -97,6 +99,8 @@ impl ChatTemplate {
         });
         env.add_function("strftime_now", strftime_now);
         env.add_filter("tojson", python_json::tojson);
+        env.add_filter("items", items);
+        env.add_filter("length", length);
         env.add_template_owned(NAME, without_generation_tags(source)).map_err(broken)?;
         let matcher = |kind| {
             let spellings = tokens.control.iter().filter(|spelling| spelling.chars().count() > 1);
@@ -106,25 +110,48 @@ impl ChatTemplate {
                 .map_err(|e| LlmError::Load(format!("the file's control tokens: {e}")))
         };
         let (control, anywhere) = (matcher(MatchKind::LeftmostLongest)?, matcher(MatchKind::Standard)?);
-        let mut template = Self { env, tokens, control, anywhere, folds_system: false, tools: None, thinks: false };
-        let said = |role: &str, content: &str| RenderedMessage {
-            role: role.into(),
-            content: content.into(),
-            tool_calls: Vec::new(),
-            tool_call_id: None,
-        };
-        let render = |messages, tools: &[ToolSpec]| template.render_text(messages, tools, false);
-        render(vec![said("user", "Hello")], &[]).map_err(broken)?;
-        let folds_system = match render(vec![said("system", "Be kind."), said("user", "Hello")], &[]) {
+        let mut template =
+            Self { env, tokens, control, anywhere, folds_system: false, tools: None, one_call: false, thinks: false };
+        let render = |messages| template.render_text(messages, &[], false);
+        render(vec![said("user", "Hello")]).map_err(broken)?;
+        let folds_system = match render(vec![said("system", "Be kind."), said("user", "Hello")]) {
             Ok(text) => !text.contains("Be kind."),
             Err(_) => true,
         };
-        let probe = ToolSpec { name: "probe".into(), description: "A probing tool.".into(), parameters: json!({}) };
-        let told = render(vec![said("user", "Hello")], &[probe]).is_ok_and(|text| text.contains("A probing tool."));
         template.folds_system = folds_system;
-        template.tools = told.then(|| ToolFormat::of_template(source));
+        if let Some((format, one_call)) = template.tried_tools() {
+            (template.tools, template.one_call) = (Some(format), one_call);
+        }
         template.thinks = source.contains(reasoning::CLOSE);
         Ok(template)
+    }
+
+    /// The format in which the template spells calls, and whether a message takes one only, tried on a first call. Nothing
+    /// if it does not tell of tools, or knows no calls, or spells them in a way that is not known here.
+    fn tried_tools(&self) -> Option<(ToolFormat, bool)> {
+        let place = json!({"type": "string", "description": "A place."});
+        let tool = ToolSpec {
+            name: "probe".into(),
+            description: "A probing tool.".into(),
+            parameters: json!({"type": "object", "properties": {"place": place}, "required": ["place"]}),
+        };
+        let arguments = json!({"place": "here"});
+        let (question, result) = ("A first question.", "Its result.");
+        let tried = |calls: usize| {
+            let ids: Vec<String> = (0..calls).map(|n| format!("probe000{n}")).collect();
+            let function = json!({"name": tool.name, "arguments": arguments});
+            let call = |id: &String| json!({"id": id, "type": "function", "function": function});
+            let calling = RenderedMessage { tool_calls: ids.iter().map(call).collect(), ..said("assistant", "") };
+            let mut messages = vec![said("user", question), calling];
+            messages
+                .extend(ids.into_iter().map(|id| RenderedMessage { tool_call_id: Some(id), ..said("tool", result) }));
+            self.render_text(messages, std::slice::from_ref(&tool), false).ok()
+        };
+        let text = tried(1).filter(|text| text.contains(&tool.description))?;
+        let (_, after) = text.rsplit_once(question)?;
+        let (call, _) = after.split_once(result)?;
+        let format = ToolFormat::of_call(call, &tool.name, &arguments)?;
+        Some((format, tried(2).is_none()))
     }
 
     /// How the model writes calls; what a template does not say, the system message does.
@@ -156,10 +183,6 @@ impl ChatTemplate {
         options: &PromptOptions,
         encoder: &dyn TextEncoder,
     ) -> Result<Prompt, LlmError> {
-        let (messages, declared) = match self.tools {
-            Some(_) => (messages, options.tools.as_slice()),
-            None => (tools::in_words(messages, &options.tools), &[] as &[ToolSpec]),
-        };
         for (i, message) in messages.iter().enumerate() {
             // A role is template text: it must never come from outside.
             if !ROLES.contains(&message.role.as_str()) {
@@ -170,11 +193,28 @@ impl ChatTemplate {
                 )));
             }
         }
-        let marked = messages.iter().enumerate().map(|(i, m)| self.mark(i, m)).collect();
-        let marked = if self.folds_system { fold_system(marked) } else { marked };
-        let rendered = self.render_text(marked, declared, options.thinking);
-        let text = rendered.map_err(|e| LlmError::Template(reason(&e)))?;
-        self.encode(&text, messages.len(), encoder)
+        let told = |messages: Vec<PromptMessage>, declared: &[ToolSpec]| {
+            let marked = messages.iter().enumerate().map(|(i, m)| self.mark(i, m)).collect();
+            let marked = if self.folds_system { fold_system(marked) } else { marked };
+            let text = self.render_text(marked, declared, options.thinking)?;
+            Ok::<_, Error>((text, messages.len()))
+        };
+        let by_template = |messages| {
+            let messages = if self.one_call { tools::one_by_one(messages) } else { messages };
+            told(messages, &options.tools)
+        };
+        let in_words = |messages| told(tools::in_words(messages, &options.tools), &[]);
+        let rendered = match self.tools {
+            // What a template cannot tell of a tool (Hermes' own: that a parameter may be null), words can; the calls that
+            // they ask for are the same.
+            Some(ToolFormat::Hermes) if !options.tools.is_empty() => {
+                by_template(messages.clone()).or_else(|_| in_words(messages))
+            }
+            Some(_) => by_template(messages),
+            None => in_words(messages),
+        };
+        let (text, messages) = rendered.map_err(|e| LlmError::Template(reason(&e)))?;
+        self.encode(&text, messages, encoder)
     }
 
     fn render_text(&self, messages: Vec<RenderedMessage>, tools: &[ToolSpec], thinking: bool) -> Result<String, Error> {
@@ -191,7 +231,7 @@ impl ChatTemplate {
     /// A message whose content stands between marks.
     fn mark(&self, index: usize, message: &PromptMessage) -> RenderedMessage {
         let id = |id: &str| match self.tools {
-            Some(ToolFormat::Mistral) => tools::nine_letters(id),
+            Some(ToolFormat::Mistral | ToolFormat::MistralNamed { .. }) => tools::nine_letters(id),
             _ => self.broken_text(id),
         };
         let call = |call: &tools::ToolCall| {
@@ -376,6 +416,10 @@ impl Parts {
     }
 }
 
+fn said(role: &str, content: &str) -> RenderedMessage {
+    RenderedMessage { role: role.into(), content: content.into(), tool_calls: Vec::new(), tool_call_id: None }
+}
+
 fn without_noncharacters(text: &str) -> String {
     text.chars().map(|c| if (OPEN..=BROKEN).contains(&c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
@@ -393,9 +437,7 @@ fn fold_system(messages: Vec<RenderedMessage>) -> Vec<RenderedMessage> {
             user.content.insert_str(0, &text);
         }
         None => {
-            let user =
-                RenderedMessage { role: "user".into(), content: text, tool_calls: Vec::new(), tool_call_id: None };
-            rest.insert(0, user);
+            rest.insert(0, said("user", &text));
         }
     }
     rest
@@ -407,6 +449,16 @@ fn without_generation_tags(source: &str) -> String {
         regex::Regex::new(r"\{%[-+]?\s*(end)?generation\s*[-+]?%\}").expect("a constant pattern")
     });
     TAG.replace_all(source, "").into_owned()
+}
+
+/// The pairs of a mapping; of what is not there none, as in Jinja2 (a tool whose parameters have no properties).
+fn items(value: &Value) -> Result<Value, Error> {
+    if value.is_undefined() { Ok(Value::from(Vec::<Value>::new())) } else { minijinja::filters::items(value) }
+}
+
+/// How long a value is; what is not there has no length, as in Jinja2.
+fn length(value: &Value) -> Result<usize, Error> {
+    if value.is_undefined() { Ok(0) } else { minijinja::filters::length(value) }
 }
 
 /// An error's words and its line in the template.
@@ -429,3 +481,5 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tool_tests;

@@ -1,8 +1,9 @@
 //! Tools: how a model is told of them, in which format it calls them, and how its calls are read.
 //!
-//! Three formats are known, told apart by the model's own chat template: Hermes' (also Qwen's; `<tool_call>` marks),
-//! Llama 3's (a bare JSON object) and Mistral's (`[TOOL_CALLS]` and a list). A model whose template knows no tools is told
-//! of them in the system message, in Hermes' words, and its calls are bound to that format: so any model can call.
+//! Four formats are known, told apart by how the model's own chat template spells a call: Hermes' (also Qwen's;
+//! `<tool_call>` marks), Llama 3's (a bare JSON object), Mistral's (`[TOOL_CALLS]` and a list) and that of its newer models
+//! (`[TOOL_CALLS]name[ARGS]{…}`). A model whose template knows no tools, or spells calls in another way, is told of them in
+//! the system message, in Hermes' words, and its calls are bound to that format: so any model can call.
 //!
 //! A call is written under a grammar: the name is one of the declared, the arguments are what its JSON schema takes.
 
@@ -12,8 +13,12 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::constraint::{Grammar, Marker, prepared};
+use super::template::python_json;
 use super::{LlmError, PromptMessage};
 pub use parse::{ToolParser, ToolPart};
+
+/// Before a call's id, in some of Mistral's templates.
+const CALL_ID: &str = "[CALL_ID]";
 
 /// Most calls in one answer, beside the first: a weak model would go on calling.
 const MORE_CALLS: usize = 7;
@@ -51,17 +56,24 @@ pub(crate) enum ToolFormat {
     Hermes,
     Llama,
     Mistral,
+    /// Mistral's from its tokenizer's version 11 on: the name stands before its arguments; with `ids` (version 11), the
+    /// call's id between them.
+    MistralNamed {
+        ids: bool,
+    },
 }
 
 impl ToolFormat {
-    /// Read from a chat template that renders tools.
-    pub fn of_template(source: &str) -> Self {
-        match () {
-            () if source.contains("[TOOL_CALLS]") => Self::Mistral,
-            () if source.contains("<tool_call>") => Self::Hermes,
-            () if source.contains("<|python_tag|>") || source.contains("\"parameters\": ") => Self::Llama,
-            () => Self::Hermes,
-        }
+    /// The format in which a chat template wrote a call: the one whose reader finds it in `text`, what the template wrote
+    /// between the messages before and after it.
+    pub fn of_call(text: &str, name: &str, arguments: &Value) -> Option<Self> {
+        let ids = text.contains(CALL_ID);
+        [Self::MistralNamed { ids }, Self::Mistral, Self::Hermes, Self::Llama].into_iter().find(|format| {
+            // A bare object begins its message, whose head is not part of it.
+            let from = if *format == Self::Llama { text.find('{').unwrap_or(0) } else { 0 };
+            let call = parse::first_call(*format, &text[from..]);
+            call.is_some_and(|call| call.0 == name && call.1 == *arguments)
+        })
     }
 
     /// Marks around calls; they may be control tokens, and then the text shows them all the same.
@@ -70,6 +82,7 @@ impl ToolFormat {
             Self::Hermes => &["<tool_call>", "</tool_call>"],
             Self::Llama => &["<|python_tag|>"],
             Self::Mistral => &["[TOOL_CALLS]"],
+            Self::MistralNamed { .. } => &["[TOOL_CALLS]", "[ARGS]", CALL_ID],
         }
     }
 
@@ -110,7 +123,20 @@ impl ToolFormat {
                 error => error,
             })?;
             let head = format!("{{\"name\": {}, \"{}\": ", literal(&tool.name), self.arguments());
-            rules.push_str(&format!("call_{n}: {} args_{n} \"}}\"\nargs_{n}: %json {schema}\n", literal(&head)));
+            rules.push_str(&match self {
+                Self::MistralNamed { ids } => {
+                    let id = if ids { format!("{} ID ", mark(CALL_ID)) } else { String::new() };
+                    format!("call_{n}: {} {id}{} args_{n}\n", literal(&tool.name), mark("[ARGS]"))
+                }
+                Self::Mistral => {
+                    format!("call_{n}: {} args_{n} (\", \\\"id\\\": \\\"\" ID \"\\\"\")? \"}}\"\n", literal(&head))
+                }
+                Self::Hermes | Self::Llama => format!("call_{n}: {} args_{n} \"}}\"\n", literal(&head)),
+            });
+            rules.push_str(&format!("args_{n}: %json {schema}\n"));
+        }
+        if matches!(self, Self::Mistral | Self::MistralNamed { ids: true }) {
+            rules.push_str("ID: /[a-zA-Z0-9]{9}/\n");
         }
         let calls: Vec<String> = callable.iter().map(|(n, _)| format!("call_{n}")).collect();
         let one = calls.join(" | ");
@@ -128,6 +154,11 @@ impl ToolFormat {
             Self::Mistral => {
                 let repeat = if parallel { format!(" (\", \" call){{0,{MORE_CALLS}}}") } else { String::new() };
                 ("[TOOL_CALLS]", format!("{} \" \"? \"[\" call{repeat} \"]\"", mark("[TOOL_CALLS]")))
+            }
+            Self::MistralNamed { .. } => {
+                let open = mark("[TOOL_CALLS]");
+                let repeat = if parallel { format!(" ({open} call){{0,{MORE_CALLS}}}") } else { String::new() };
+                ("[TOOL_CALLS]", format!("{open} call{repeat}"))
             }
         };
         let lark = format!("start: {start}\ncall: {one}\n{rules}");
@@ -150,7 +181,7 @@ pub(super) fn declared(tools: &[ToolSpec]) -> Vec<Value> {
 
 /// Tools, calls and results as plain messages, for templates that know none: what Hermes models were trained on.
 pub(super) fn in_words(messages: Vec<PromptMessage>, tools: &[ToolSpec]) -> Vec<PromptMessage> {
-    let mut messages: Vec<PromptMessage> = messages.into_iter().map(call_in_words).collect();
+    let mut messages = calls_in_words(messages);
     if tools.is_empty() {
         return messages;
     }
@@ -168,19 +199,64 @@ pub(super) fn in_words(messages: Vec<PromptMessage>, tools: &[ToolSpec]) -> Vec<
     messages
 }
 
+/// The results of parallel calls stand in one message: many templates want user and assistant to take turns.
+fn calls_in_words(messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+    let mut told: Vec<PromptMessage> = Vec::with_capacity(messages.len());
+    let mut after_result = false;
+    for message in messages {
+        let is_result = message.role == "tool";
+        let message = call_in_words(message);
+        match told.last_mut().filter(|_| is_result && after_result) {
+            Some(results) => results.content = format!("{}\n{}", results.content, message.content),
+            None => told.push(message),
+        }
+        after_result = is_result;
+    }
+    told
+}
+
 fn call_in_words(mut message: PromptMessage) -> PromptMessage {
     if message.role == "tool" {
         let content = format!("<tool_response>\n{}\n</tool_response>", message.content);
         return PromptMessage { role: "user".into(), content, ..PromptMessage::default() };
     }
     for call in std::mem::take(&mut message.tool_calls) {
-        let spelled = json!({"name": call.name, "arguments": call.arguments});
+        // As the grammar has it: a model goes on as it began.
+        let spelled = python_json::spelled(&json!({"name": call.name, "arguments": call.arguments}));
         if !message.content.is_empty() {
             message.content.push('\n');
         }
         message.content.push_str(&format!("<tool_call>\n{spelled}\n</tool_call>"));
     }
     message
+}
+
+/// Parallel calls one after the other, each before its results, for templates that take one call a message.
+pub(super) fn one_by_one(messages: Vec<PromptMessage>) -> Vec<PromptMessage> {
+    let mut told = Vec::with_capacity(messages.len());
+    let mut messages = messages.into_iter().peekable();
+    while let Some(mut message) = messages.next() {
+        let calls = std::mem::take(&mut message.tool_calls);
+        let mut results = Vec::new();
+        if calls.len() > 1 {
+            results.extend(std::iter::from_fn(|| messages.next_if(|next| next.role == "tool")));
+        }
+        if calls.is_empty() {
+            told.push(message);
+            continue;
+        }
+        for call in calls {
+            let of_call = |result: &PromptMessage| result.tool_call_id.as_deref() == Some(&call.id);
+            let (its, others): (Vec<_>, Vec<_>) = results.into_iter().partition(of_call);
+            // What was said before the calls stands before the first.
+            let content = std::mem::take(&mut message.content);
+            told.push(PromptMessage { content, tool_calls: vec![call], ..message.clone() });
+            told.extend(its);
+            results = others;
+        }
+        told.extend(results);
+    }
+    told
 }
 
 /// Mistral's templates take ids of nine letters and digits only.

@@ -25,7 +25,7 @@ const OPENING: f32 = 0.8;
 /// longer than this, in bytes, the code of all languages counted.
 const TOGETHER: f32 = 0.12;
 const SECTIONS: usize = 3;
-const LONGEST: usize = 10_000;
+const LONGEST: usize = 24_000;
 /// The same nearness where nothing says that code is wanted.
 const BESIDE: f32 = 0.1;
 /// Share of its page's fit that is assumed for a section which the search did not bring up.
@@ -200,7 +200,7 @@ mod tests {
         let named = |id: &str, line, code: &str| section(id, line, code, 0.7);
         let (one, two, three, four) = (named("1", 1, "a"), named("2", 2, "b"), named("3", 3, "c"), named("4", 4, "d"));
         assert_eq!(together(&one, &[&two, &three, &four]).chunk.assets.len(), 3);
-        let long = named("long", 2, &"x();\n".repeat(3000));
+        let long = named("long", 2, &"x();\n".repeat(6000));
         let shown = together(&one, &[&long, &three]);
         assert!(shown.chunk.text.contains("Do 3.") && !shown.chunk.text.contains("Do long."));
     }

@@ -27,6 +27,16 @@ pub(super) fn tojson(value: &Value, args: Rest<Value>, kwargs: Kwargs) -> Result
     Ok(Value::from(String::from_utf8_lossy(&out).into_owned()))
 }
 
+/// The same for a value that is no template's, on one line.
+pub(in crate::llm) fn spelled(value: &serde_json::Value) -> String {
+    let mut out = Vec::new();
+    match value.serialize(&mut serde_json::Serializer::with_formatter(&mut out, PythonJson)) {
+        Ok(()) => String::from_utf8_lossy(&out).into_owned(),
+        // A value whose keys are texts always has JSON.
+        Err(_) => value.to_string(),
+    }
+}
+
 struct PythonJson;
 
 impl serde_json::ser::Formatter for PythonJson {

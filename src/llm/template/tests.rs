@@ -182,6 +182,15 @@ fn text_is_encoded_in_one_piece_between_control_tokens() {
 }
 
 #[test]
+fn what_is_not_there_has_no_items_and_no_length() {
+    let source = "{{ nothing|length }}{% for name, value in nothing|items %}{{ name }}{% endfor %}\
+                  {% for name, value in {'a': 1}|items %}{{ name }}{{ value }}{% endfor %}{{ messages|length }}";
+    assert_eq!(spell(&prompt(source, &[("user", "Hi")]).tokens), "0a11");
+    let error = template("{{ 5|items }}", false).err().expect("a number has no items").to_string();
+    assert!(error.contains("chat template is broken"), "{error}");
+}
+
+#[test]
 fn what_real_templates_use_works() {
     // Namespaces, reversed lists, loop controls, whitespace control, Python methods, dates, JSON, generation marks.
     let source = "{%- set ns = namespace(last=-1, found=false) %}

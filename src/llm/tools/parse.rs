@@ -2,7 +2,9 @@
 //!
 //! Calls are written under a grammar (`tools.rs`), so their spelling is known to the letter; only where pieces end is not.
 
-use super::ToolFormat;
+use serde_json::Value;
+
+use super::{CALL_ID, ToolFormat};
 
 /// A part of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,7 +79,7 @@ impl ToolParser {
             State::Words => self.words(parts),
             State::Head => self.head(parts),
             State::Arguments { depth, quoted, escaped } => self.arguments(parts, depth, quoted, escaped),
-            State::After => match self.held.find('{') {
+            State::After => match self.held.find(self.next_call()) {
                 Some(at) => {
                     self.held.drain(..at);
                     self.state = State::Head;
@@ -86,6 +88,11 @@ impl ToolParser {
                 None => false,
             },
         }
+    }
+
+    /// What the next of several calls begins with.
+    fn next_call(&self) -> &'static str {
+        if matches!(self.format, ToolFormat::MistralNamed { .. }) { self.format.marks()[0] } else { "{" }
     }
 
     fn words(&mut self, parts: &mut Vec<ToolPart>) -> bool {
@@ -121,6 +128,9 @@ impl ToolParser {
     }
 
     fn head(&mut self, parts: &mut Vec<ToolPart>) -> bool {
+        if matches!(self.format, ToolFormat::MistralNamed { .. }) {
+            return self.named_head(parts);
+        }
         let end = format!("\", \"{}\": ", self.format.arguments());
         let (name_at, name_mark) = (self.held.find("{\"name\": \""), "{\"name\": \"".len());
         let Some((from, to)) = name_at.zip(self.held.find(&end)).filter(|(from, to)| from + name_mark <= *to) else {
@@ -128,6 +138,23 @@ impl ToolParser {
         };
         let name = self.held[from + name_mark..to].to_string();
         self.held.drain(..to + end.len());
+        self.begin(parts, name)
+    }
+
+    /// A name, perhaps an id, and arguments, with marks between them.
+    fn named_head(&mut self, parts: &mut Vec<ToolPart>) -> bool {
+        let [open, between, ..] = self.format.marks() else { return false };
+        let Some(at) = self.held.find('{') else { return false };
+        let head = &self.held[..at];
+        // A mark before which nothing was called belongs to nothing.
+        let head = head.rsplit_once(open).map_or(head, |(_, last)| last);
+        let end = [CALL_ID, between].iter().filter_map(|mark| head.find(mark)).min().unwrap_or(head.len());
+        let name = head[..end].trim().to_string();
+        self.held.drain(..at);
+        self.begin(parts, name)
+    }
+
+    fn begin(&mut self, parts: &mut Vec<ToolPart>, name: String) -> bool {
         parts.push(ToolPart::Call { index: self.calls, name });
         self.calls += 1;
         self.state = State::Arguments { depth: 0, quoted: false, escaped: false };
@@ -157,6 +184,19 @@ impl ToolParser {
         self.state = if end.is_some() { State::After } else { State::Arguments { depth, quoted, escaped } };
         end.is_some()
     }
+}
+
+/// The first call in a whole answer, if its arguments are JSON.
+pub(super) fn first_call(format: ToolFormat, text: &str) -> Option<(String, Value)> {
+    let (mut called, mut written) = (None, String::new());
+    for part in ToolParser::new(format).push(text) {
+        match part {
+            ToolPart::Call { index: 0, name } => called = Some(name),
+            ToolPart::Arguments { index: 0, text } => written.push_str(&text),
+            _ => {}
+        }
+    }
+    Some((called?, serde_json::from_str(&written).ok()?))
 }
 
 /// Length of the longest end of `text` with which `mark` begins.
