@@ -186,6 +186,7 @@ impl Planner<'_> {
                 Ok(self.say(Action::Answer, "app_map", "the app map has the place".into(), confidence, text, sources))
             }
             Mode::Quoted { candidate, confidence } => Ok(self.quote_or_restate(candidate, confidence, &query)),
+            Mode::Either { first, second, confidence } => Ok(self.quote_both(&[first, second], confidence, &query)),
             Mode::Grounded { mut candidates, confidence } if self.along_sources() => {
                 Ok(self.quote_or_restate(candidates.swap_remove(0), confidence, &query))
             }

@@ -20,7 +20,7 @@ use crate::llm::SamplingParams;
 /// Longest quotation of a passage, in characters.
 const QUOTE_CHARS: usize = 1100;
 /// The same where code is asked for: steps with their code are not torn apart.
-const CODE_CHARS: usize = 2400;
+const CODE_CHARS: usize = 4000;
 
 impl Planner<'_> {
     /// A passage's own words.
@@ -43,6 +43,16 @@ impl Planner<'_> {
             format!("{lead}{written}"),
             &[candidate],
         )
+    }
+
+    /// Passages of several pages, each under its title.
+    pub(super) fn quote_both(self, candidates: &[Candidate], confidence: f32, query: &Query) -> Plan {
+        let lead =
+            if self.conversation.lang == "ru" { "Подходят две статьи:" } else { "Two articles fit:" };
+        let shown = candidates.iter().map(|c| format!("**{}**\n\n{}", c.chunk.title, self.quoted(&c.chunk, query)));
+        let text = std::iter::once(lead.to_string()).chain(shown).collect::<Vec<_>>().join("\n\n");
+        let reason = format!("two pages fit about equally ({})", because(&candidates[0]));
+        self.helpful("quoted", reason, confidence, text, candidates)
     }
 
     /// A passage's own words; where the model writes along the sources, one of its sentences in other words first.
