@@ -247,6 +247,8 @@ pub struct FilesSettings {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SupportSettings {
+    /// What the chat model words itself.
+    pub model_writes: ModelWrites,
     /// Longest generated answer, in tokens.
     pub max_answer_tokens: usize,
     /// Passages given to the model.
@@ -257,6 +259,35 @@ pub struct SupportSettings {
     pub history_tokens: usize,
     /// Messages from one conversation within a minute that count as a flood.
     pub flood_per_minute: usize,
+}
+
+/// What the chat model words itself in answers from knowledge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ModelWrites {
+    /// Freely with [`FREE_FROM`] parameters or more, along the sources with fewer.
+    #[default]
+    Auto,
+    /// Sentences of its own, each checked against the sources.
+    Freely,
+    /// A sentence of the source, said again in one of the ways that keep what it says.
+    AlongSources,
+    /// Nothing: passages are quoted.
+    Nothing,
+}
+
+/// Parameters from which a model has a free hand: below, most of its own sentences are wrong.
+pub const FREE_FROM: u64 = 1_000_000_000;
+
+impl ModelWrites {
+    /// What a model of so many parameters does.
+    pub fn of(self, parameters: u64) -> Self {
+        match self {
+            Self::Auto if parameters >= FREE_FROM => Self::Freely,
+            Self::Auto => Self::AlongSources,
+            set => set,
+        }
+    }
 }
 
 /// The database.
@@ -505,7 +536,14 @@ impl Default for KnowledgeSettings {
 
 impl Default for SupportSettings {
     fn default() -> Self {
-        Self { max_answer_tokens: 160, passages: 4, passage_tokens: 900, history_tokens: 400, flood_per_minute: 20 }
+        Self {
+            model_writes: ModelWrites::Auto,
+            max_answer_tokens: 160,
+            passages: 4,
+            passage_tokens: 900,
+            history_tokens: 400,
+            flood_per_minute: 20,
+        }
     }
 }
 

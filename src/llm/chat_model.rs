@@ -109,6 +109,11 @@ impl ChatModel {
         self.inner.hash.get()
     }
 
+    /// Numbers of all tensors: 135 million of the starter model.
+    pub fn parameters(&self) -> u64 {
+        self.inner.hash.source.parameters()
+    }
+
     /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
     pub fn weight_bytes(&self) -> (usize, usize) {
         self.inner.hash.source.weight_bytes()

@@ -237,10 +237,15 @@ impl Gguf {
         self.tensors.get(name).map(|t| t.dims.as_slice())
     }
 
+    /// Numbers of all tensors: the model's parameters.
+    pub fn parameters(&self) -> u64 {
+        let numbers = |t: &TensorPlace| (t.bytes.len() / t.format.block_bytes() * t.format.block_len()) as u64;
+        self.tensors.values().map(numbers).sum()
+    }
+
     /// Bytes that all tensors would take in `f32`.
     pub fn widened_bytes(&self) -> u64 {
-        let numbers = |t: &TensorPlace| (t.bytes.len() / t.format.block_bytes() * t.format.block_len()) as u64;
-        self.tensors.values().map(|t| 4 * numbers(t)).sum()
+        4 * self.parameters()
     }
 
     /// Bytes of all tensors.

@@ -101,6 +101,11 @@ impl Source {
         }
     }
 
+    /// Numbers of all tensors.
+    pub fn parameters(&self) -> u64 {
+        self.gguf.parameters()
+    }
+
     /// Bytes that the `native` backend's matrices take, and bytes of the tensors that they were made from.
     pub fn weight_bytes(&self) -> (usize, usize) {
         self.packed.bytes_and_source_bytes()

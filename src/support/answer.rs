@@ -18,6 +18,8 @@ pub enum Mode {
     AppMap { places: Vec<usize>, confidence: f32 },
     /// A passage's own text with its assets.
     Quoted { candidate: Candidate, confidence: f32 },
+    /// Two pages whose code fits about equally: both, under their titles.
+    Either { first: Candidate, second: Candidate, confidence: f32 },
     /// The model writes from these.
     Grounded { candidates: Vec<Candidate>, confidence: f32 },
     /// Two or more near finds that differ in a name.
@@ -64,11 +66,12 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
     }
     // Something to be typed is code where the page that fits best has it; elsewhere it may be said in a sentence.
     if query.intent.typed
-        && let Some(Mode::Quoted { candidate, confidence }) = code(query, findings, lexicon)
-        && confidence >= NEAR.min(findings.in_domain())
-        && article.is_some_and(|best| best.chunk.path == candidate.chunk.path)
+        && let Some(mode @ (Mode::Quoted { .. } | Mode::Either { .. })) = code(query, findings, lexicon)
+        && let Mode::Quoted { candidate, confidence } | Mode::Either { first: candidate, confidence, .. } = &mode
+        && *confidence >= NEAR.min(findings.in_domain())
+        && article.is_some_and(|best| best.chunk.path == candidate.chunk.path || *confidence >= best.fit)
     {
-        return Mode::Quoted { candidate, confidence };
+        return mode;
     }
     if query.intent.picture
         && let Some(shown) = picture(findings, lexicon)
@@ -88,9 +91,11 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         return Mode::Verbatim { candidate: first.clone(), confidence: first.fit };
     }
     if let Some(first) = article.filter(|c| c.fit >= GROUND && c.fit >= fit_of(faq) - 0.05) {
-        // Steps are not torn apart, and an instruction's facts are told as they were written for customers.
-        let as_it_stands =
-            !first.chunk.assets.is_empty() || is_list(&first.chunk.text) || first.chunk.of_instruction().is_some();
+        // Commands are shown and not told, steps are not torn apart, and an instruction's facts are told as they were written for customers.
+        let as_it_stands = query.intent.wants_code()
+            || !first.chunk.assets.is_empty()
+            || is_list(&first.chunk.text)
+            || first.chunk.of_instruction().is_some();
         if can_write && !as_it_stands && query.strangers.is_empty() {
             let mut candidates: Vec<Candidate> =
                 findings.articles.iter().chain(faq.filter(|c| c.fit > 0.35)).cloned().collect();
@@ -99,8 +104,8 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
             candidates.retain(|c| c.fit >= least);
             return Mode::Grounded { candidates, confidence: first.fit };
         }
-        if first.fit >= QUOTE {
-            return Mode::Quoted { candidate: fragment::with_code_beside(first, findings), confidence: first.fit };
+        if first.fit >= QUOTE || query.intent.wants_code() {
+            return Mode::Quoted { candidate: shown(first, query, findings, lexicon), confidence: first.fit };
         }
     }
     if let Some((_, fit)) = place.filter(|(_, fit)| *fit >= 0.85 && *fit > fit_of(faq) + 0.1) {
@@ -119,7 +124,7 @@ pub fn choose(query: &Query, findings: &Findings, lexicon: &Lexicon, can_write: 
         NEAR
     };
     if let Some(first) = nearest.filter(|c| c.fit >= least && speaks_of_it(c)) {
-        return Mode::Quoted { candidate: fragment::with_code_beside(first, findings), confidence: first.fit };
+        return Mode::Quoted { candidate: shown(first, query, findings, lexicon), confidence: first.fit };
     }
     if let Some((place, fit)) = place.filter(|(_, fit)| *fit >= 0.6 && query.intent.place) {
         return Mode::AppMap { places: vec![place], confidence: fit };
@@ -133,6 +138,19 @@ fn speaks_of_it(candidate: &Candidate) -> bool {
     candidate.fit >= QUOTE
         || candidate.chunk.kind != SourceKind::Article
         || candidate.evidence.covered.is_some_and(|share| share >= COVERED)
+}
+
+/// What is quoted of a find: where something to be typed is wanted, the sections of its page that show such things best.
+fn shown(first: &Candidate, query: &Query, findings: &Findings, lexicon: &Lexicon) -> Candidate {
+    let mut sections = Vec::new();
+    if query.intent.wants_code() {
+        sections = fragment::sections(query, findings, lexicon);
+        sections.retain(|c| c.chunk.path == first.chunk.path);
+    }
+    match sections.first() {
+        Some(best) => fragment::together(best, &sections.iter().collect::<Vec<_>>(), query),
+        None => fragment::with_code_beside(first, findings, query),
+    }
 }
 
 /// A code fragment: the one whose names fit, or a question back where several do.
@@ -167,7 +185,13 @@ fn code(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Option<Mode> {
             return Some(Mode::Choice { options, confidence: best.fit });
         }
     }
-    Some(Mode::Quoted { confidence: best.fit, candidate: fragment::together(&best, &fitting) })
+    let (confidence, candidate) = (best.fit, fragment::together(&best, &fitting, query));
+    Some(match fragment::of_another_page(&best, &fitting, query) {
+        Some(other) => {
+            Mode::Either { confidence, first: candidate, second: fragment::together(other, &fitting, query) }
+        }
+        None => Mode::Quoted { confidence, candidate },
+    })
 }
 
 /// True where the candidate shows code of a family that the query names.
@@ -320,6 +344,7 @@ mod tests {
             Mode::Verbatim { .. } => "verbatim",
             Mode::AppMap { .. } => "app_map",
             Mode::Quoted { .. } => "quoted",
+            Mode::Either { .. } => "either",
             Mode::Grounded { .. } => "grounded",
             Mode::Choice { .. } => "choice",
             Mode::Nothing { .. } => "nothing",

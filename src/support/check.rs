@@ -256,7 +256,7 @@ fn speaks_as_model(sentence: &str) -> Option<String> {
 }
 
 /// Says again what a kept sentence said.
-fn repeats(sentence: &str, before: &[String]) -> Option<String> {
+pub(super) fn repeats(sentence: &str, before: &[String]) -> Option<String> {
     let stems: HashSet<String> = text::plain_stems(sentence).into_iter().collect();
     let again = before.iter().any(|b| {
         let earlier: HashSet<String> = text::plain_stems(b).into_iter().collect();

@@ -1,6 +1,7 @@
 //! The decisions of a turn, in their order: refuse, greet, point elsewhere, hand off, answer.
 
 use super::answer::{self, Mode};
+use super::check;
 use super::conversation::{Conversation, Feedback, SmallTalk, feedback, small_talk};
 use super::fit::{Candidate, Findings};
 use super::handoff::{self, Decision};
@@ -184,7 +185,11 @@ impl Planner<'_> {
                 self.state.failures = 0;
                 Ok(self.say(Action::Answer, "app_map", "the app map has the place".into(), confidence, text, sources))
             }
-            Mode::Quoted { candidate, confidence } => Ok(self.quote(candidate, confidence, &query)),
+            Mode::Quoted { candidate, confidence } => Ok(self.quote_or_restate(candidate, confidence, &query)),
+            Mode::Either { first, second, confidence } => Ok(self.quote_both(&[first, second], confidence, &query)),
+            Mode::Grounded { mut candidates, confidence } if self.along_sources() => {
+                Ok(self.quote_or_restate(candidates.swap_remove(0), confidence, &query))
+            }
             Mode::Grounded { candidates, confidence } => self.write(candidates, confidence, &query),
             Mode::Choice { options, confidence } => {
                 self.state.failures += 1;
@@ -259,8 +264,8 @@ impl Planner<'_> {
         text: String,
         used: &[Candidate],
     ) -> Plan {
-        let again =
-            !text.is_empty() && self.conversation.earlier.iter().rev().take(2).any(|(_, a)| a.trim() == text.trim());
+        let again = !text.is_empty()
+            && self.conversation.earlier.iter().rev().take(2).any(|(_, earlier)| is_same_answer(earlier, &text));
         let complains = feedback(&self.conversation.message) == Feedback::Failed;
         if again || complains {
             let failures = self.state.failures + 1;
@@ -345,6 +350,17 @@ impl Planner<'_> {
             clock: super::turn::Clock { last: self.clock.last, steps: self.clock.steps.clone() },
         }
     }
+}
+
+/// True where two answers are the same, but for a first sentence in other words.
+fn is_same_answer(earlier: &str, text: &str) -> bool {
+    let (earlier, text) = (earlier.trim(), text.trim());
+    let after_first = |t: &str| text::sentence_end(t, true).map_or(0, |end| end);
+    let rest_of = |t: &'_ str| t[after_first(t)..].trim().to_string();
+    let (earlier_rest, rest) = (rest_of(earlier), rest_of(text));
+    earlier == text
+        || (!earlier_rest.is_empty() && (earlier_rest == text || earlier_rest == rest))
+        || (earlier_rest.is_empty() && rest.is_empty() && check::repeats(text, &[earlier.to_string()]).is_some())
 }
 
 pub(super) fn because(candidate: &Candidate) -> String {

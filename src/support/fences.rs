@@ -110,6 +110,18 @@ pub fn named(message: &str) -> BTreeSet<&'static str> {
 /// Families that only say in which language an example is to be: what it is about is said by the other words. "nginx" or
 /// "terminal" may be the subject itself.
 const LANGUAGES: [&str; 10] = ["python", "javascript", "php", "ruby", "go", "java", "kotlin", "swift", "dart", "rust"];
+/// True where an answer in a programming language is asked for: "in Python", "на php", "из js".
+pub fn asked_in_one(message: &str) -> bool {
+    let folded = text::fold(message);
+    let words = text::words(&folded);
+    let names = |word: &str| {
+        FAMILIES.iter().any(|f| LANGUAGES.contains(&f.name) && (f.fences.contains(&word) || f.words.contains(&word)))
+    };
+    let framed = |w: &[&str]| matches!(w[0], "in" | "using" | "from" | "with" | "на" | "из" | "через") && names(w[1]);
+    let made_for = |at: usize| words.get(at + 2).is_some_and(|after| MADE_FOR.contains(after));
+    words.windows(2).enumerate().any(|(at, w)| framed(w) && !made_for(at))
+}
+
 /// What is made for one language and named by it: "the PHP SDK" is a subject.
 const MADE_FOR: [&str; 14] = [
     "sdk",

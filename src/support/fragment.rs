@@ -21,13 +21,15 @@ const PAGES: usize = 6;
 const ANNOUNCED: f32 = 0.7;
 /// The same for what stands before the first heading, where the question covers the page's title.
 const OPENING: f32 = 0.8;
-/// Sections of one page whose fits are closer than this are shown together, so many of them at most, while they are not
-/// longer than this, in bytes, the code of all languages counted.
-const TOGETHER: f32 = 0.12;
-const SECTIONS: usize = 3;
+/// Sections of one page whose fits are closer than this are shown together, so many of them at most, while what a
+/// customer gets of them is not longer than this, in bytes.
+const TOGETHER: f32 = 0.15;
+const SECTIONS: usize = 4;
 const LONGEST: usize = 24_000;
 /// The same nearness where nothing says that code is wanted.
-const BESIDE: f32 = 0.1;
+const UNASKED: f32 = 0.1;
+/// The same for another page's best section: both pages are shown.
+const ACROSS: f32 = 0.08;
 /// Share of its page's fit that is assumed for a section which the search did not bring up.
 const UNSEEN: f32 = 0.8;
 
@@ -63,24 +65,33 @@ pub fn sections(query: &Query, findings: &Findings, lexicon: &Lexicon) -> Vec<Ca
 
 /// The best section, together with the next best of its page where they fit about equally: neighbouring steps have
 /// much the same words, and showing them all costs less than showing the wrong one.
-pub fn together(best: &Candidate, others: &[&Candidate]) -> Candidate {
-    joined(best, others, TOGETHER)
+pub fn together(best: &Candidate, others: &[&Candidate], query: &Query) -> Candidate {
+    joined(best, others, TOGETHER, query)
+}
+
+/// The best section of another page that fits about as well as the best of all and shows other code.
+pub fn of_another_page<'a>(best: &Candidate, others: &[&'a Candidate], query: &Query) -> Option<&'a Candidate> {
+    let is_page = |c: &Candidate| c.chunk.kind == SourceKind::Article;
+    let next = others.iter().find(|c| is_page(c) && c.chunk.path != best.chunk.path)?;
+    let short = length(&best.chunk, query) + length(&next.chunk, query) <= LONGEST / 2;
+    let fits = is_page(best) && best.fit - next.fit <= ACROSS;
+    (fits && short && codes(&next.chunk) != codes(&best.chunk)).then_some(next)
 }
 
 /// The same for a passage that is quoted though nothing says that code is wanted: with the sections of its page that fit
 /// about equally and show code.
-pub fn with_code_beside(best: &Candidate, findings: &Findings) -> Candidate {
+pub fn with_code_beside(best: &Candidate, findings: &Findings, query: &Query) -> Candidate {
     let with_code: Vec<&Candidate> = findings.articles.iter().filter(|c| has_code(&c.chunk)).collect();
-    joined(best, &with_code, BESIDE)
+    joined(best, &with_code, UNASKED, query)
 }
 
-fn joined(best: &Candidate, others: &[&Candidate], nearness: f32) -> Candidate {
+fn joined(best: &Candidate, others: &[&Candidate], nearness: f32, query: &Query) -> Candidate {
     let near =
         |c: &Candidate| c.chunk.id != best.chunk.id && c.chunk.path == best.chunk.path && best.fit - c.fit <= nearness;
     let mut shown: Vec<&Arc<Chunk>> = vec![&best.chunk];
-    let mut length = length(&best.chunk);
+    let mut length = length(&best.chunk, query);
     for next in others.iter().filter(|c| best.chunk.kind == SourceKind::Article && near(c)) {
-        let longer = length + self::length(&next.chunk);
+        let longer = length + self::length(&next.chunk, query);
         if shown.len() < SECTIONS && longer <= LONGEST {
             length = longer;
             shown.push(&next.chunk);
@@ -101,10 +112,24 @@ fn joined(best: &Candidate, others: &[&Candidate], nearness: f32) -> Candidate {
     Candidate { chunk: Arc::new(chunk), ..best.clone() }
 }
 
-/// Bytes that a section takes in an answer.
-fn length(chunk: &Chunk) -> usize {
-    let code = |asset: &Asset| if let Asset::Code { text, .. } = asset { text.len() } else { 0 };
+/// Bytes that a section takes in an answer to this question: of code only what is asked for.
+fn length(chunk: &Chunk, query: &Query) -> usize {
+    let unwanted = fences::unwanted(chunk, &query.code_in);
+    let code = |asset: &Asset| match asset {
+        Asset::Code { n, text, .. } if !unwanted.contains(&format!("[[code:{n}]]")) => text.len(),
+        _ => 0,
+    };
     chunk.text.len() + chunk.assets.iter().map(code).sum::<usize>()
+}
+
+fn codes(chunk: &Chunk) -> Vec<&str> {
+    let code = |asset: &'_ Asset| matches!(asset, Asset::Code { .. });
+    chunk
+        .assets
+        .iter()
+        .filter(|a| code(a))
+        .map(|a| if let Asset::Code { text, .. } = a { text.as_str() } else { "" })
+        .collect()
 }
 
 /// A chunk's text and assets with numbers from `from + 1` on.
@@ -188,21 +213,38 @@ mod tests {
     fn neighbouring_steps_that_fit_equally_are_shown_together_in_their_order() {
         let (one, two, far) =
             (section("one", 1, "a();", 0.7), section("two", 9, "b();", 0.72), section("x", 20, "", 0.4));
-        let shown = together(&two, &[&two, &one, &far]);
+        let shown = together(&two, &[&two, &one, &far], &Query::default());
         assert_eq!(shown.chunk.text, "Do one.\n\n[[code:1]]\n\n**two**\n\nDo two.\n\n[[code:2]]");
         let code = |at: usize| matches!(&shown.chunk.assets[at], Asset::Code { n, text, .. } if *n == at + 1 && text == ["a();", "b();"][at]);
         assert!(code(0) && code(1) && shown.chunk.id == "two");
-        assert_eq!(together(&two, &[&two, &far]).chunk.text, two.chunk.text);
+        assert_eq!(together(&two, &[&two, &far], &Query::default()).chunk.text, two.chunk.text);
     }
 
     #[test]
-    fn at_most_three_sections_are_shown_and_none_that_makes_it_long() {
+    fn at_most_four_sections_are_shown_and_none_that_makes_it_long() {
         let named = |id: &str, line, code: &str| section(id, line, code, 0.7);
-        let (one, two, three, four) = (named("1", 1, "a"), named("2", 2, "b"), named("3", 3, "c"), named("4", 4, "d"));
-        assert_eq!(together(&one, &[&two, &three, &four]).chunk.assets.len(), 3);
+        let (one, two, three) = (named("1", 1, "a"), named("2", 2, "b"), named("3", 3, "c"));
+        let (four, five) = (named("4", 4, "d"), named("5", 5, "e"));
+        let query = Query::default();
+        assert_eq!(together(&one, &[&two, &three, &four, &five], &query).chunk.assets.len(), 4);
         let long = named("long", 2, &"x();\n".repeat(6000));
-        let shown = together(&one, &[&long, &three]);
+        let shown = together(&one, &[&long, &three], &query);
         assert!(shown.chunk.text.contains("Do 3.") && !shown.chunk.text.contains("Do long."));
+    }
+
+    #[test]
+    fn another_page_that_fits_as_well_is_shown_too_unless_it_has_the_same_code() {
+        let on = |path: &str, code: &str, fit| {
+            let mut other = section(path, 1, code, fit);
+            Arc::make_mut(&mut other.chunk).path = path.into();
+            other
+        };
+        let (best, near, same, far) = (on("a", "x", 0.7), on("b", "y", 0.65), on("c", "x", 0.69), on("d", "z", 0.5));
+        let found =
+            |others: &[&Candidate]| of_another_page(&best, others, &Query::default()).map(|c| c.chunk.path.clone());
+        assert_eq!(found(&[&best, &near]), Some("b".into()));
+        assert_eq!(found(&[&best, &same, &near]), None);
+        assert_eq!(found(&[&best, &far]), None);
     }
 
     #[test]
@@ -211,7 +253,7 @@ mod tests {
         Arc::make_mut(&mut prose.chunk).assets.clear();
         let (best, code) = (section("best", 1, "a", 0.7), section("code", 3, "b", 0.65));
         let findings = Findings { articles: vec![best.clone(), prose, code], ..Findings::default() };
-        let shown = with_code_beside(&best, &findings);
+        let shown = with_code_beside(&best, &findings, &Query::default());
         assert!(shown.chunk.text.contains("Do code.") && !shown.chunk.text.contains("Do prose."));
     }
 

@@ -11,7 +11,8 @@
 //!    (0..1), by vectors and by words, related words in part ([`near`], [`thesaurus`], [`postings`]); `fragment`: which
 //!    section of a page shows the code asked for; [`quarantine`]: what of a page may be used at all.
 //! 6. [`answer`]: the mode: *verbatim* (a FAQ answer as written), *app_map* (the path to a place), *quoted* (a
-//!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing.
+//!    passage's own words), *grounded* (the model writes; [`prompt`]), a choice to make, or nothing. A weak model writes
+//!    along a sentence of the passage only ([`restate`]).
 //! 7. [`check`] and [`tone`]: each generated sentence against its sources; [`expand`] puts exact bytes for markers.
 //!
 //! `turn` and `decide` run steps 1 to 6 into a *plan*, in the words of `wording` and [`phrases`]; `stream` carries it
@@ -49,6 +50,7 @@ pub mod phrases;
 pub mod postings;
 pub mod prompt;
 pub mod quarantine;
+pub mod restate;
 pub mod retrieve;
 pub mod route;
 pub mod rules;

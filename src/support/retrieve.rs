@@ -81,8 +81,11 @@ pub fn query(conversation: &Conversation, lexicon: &Lexicon, company: &Company) 
     let mut intent = intent(&words);
     intent.place &= !asks_for_company(&message, company);
     let code_in = fences::named(&words);
-    // "Verify the signature in Python" asks for code, whatever the verb; "where" and "how much" do not.
-    intent.code |= lexicon.has_fences(&code_in) && !intent.place && !intent.picture;
+    // "Verify the signature in Python" asks for code, whatever the verb; "where is the Python page" does not.
+    let elsewhere = (intent.place || intent.picture) && !fences::asked_in_one(&words);
+    if lexicon.has_fences(&code_in) && !elsewhere {
+        intent = Intent { code: true, place: false, picture: false, ..intent };
+    }
     // The language chooses among a page's examples; looked for, it would bring up whatever page speaks of it most.
     let subject = fences::without_languages(&words);
     if intent.code && lexicon.has_fences(&code_in) && subject_words(&subject) >= 2 {
@@ -270,7 +273,7 @@ const CODE: &str = "code|snippet|script for|example code|sample code|curl|код
     which line|what line|sample|an example|show example*|пример|примеры|образец|which php|what php|which liquid|html for|header line";
 const NOT_CODE: &str = "error code*|promo code*|backup code*|код ошибки|коды ошиб*|резервн*|промокод*|verification code*|qr code*|код подтверждения|discount code*|country code*|\
     status code*|recovery code*|six digit*|код из приложения";
-const TYPED: &str = "command|commands|command line|terminal|shell|console|do i type|should i type|do i run|should i run|env file|env settings|env variable*|environment variable*|\
+const TYPED: &str = "apt|apt get|npm|npx|yarn|pnpm|pip|brew|homebrew|composer|helm|kubectl|docker compose|systemctl|sudo|rake|cli|command|commands|command line|terminal|shell|console|do i type|should i type|do i run|should i run|env file|env settings|env variable*|environment variable*|\
     config file|configuration file|goes into the|go into the|do i put into|команду|командой|команды для|команда для|терминал*|консол*|в командной строке|переменные окружения|\
     переменная окружения|переменной окружения|что прописать|что вписать|что указать в|что добавить в|в конфиг*|в настройках сервера|как записать|как выглядит ответ|формат ответа|формат запроса";
 const PICTURE: &str = "screenshot*|screen shot*|picture|pictures|image of|show me how it looks|what does it look like|скриншот*|скрин|скрины|скрина|картинк*|изображени*|как выглядит|покажи* как";

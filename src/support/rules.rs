@@ -166,6 +166,16 @@ pub fn found_in_manuals(why: &str) -> bool {
     why == MARKUP || why == JAILBREAK
 }
 
+static TO_THE_MACHINE: LazyLock<Option<Regex>> = LazyLock::new(|| {
+    let of = r"(?i)^\W*((note|message|memo|hint|reminder|instructions?|attention|request|information)\s+(to|for)\s+((the|any|all|every|each)\s+)?((large )?language models?|llms?|ais?( (models?|agents?|assistants?))?|chat ?bots?|bots?|assistants?|models?)|((заметка|примечание|сообщение|инструкци[яи]|указани[ея]|памятка|просьба)\s+(для|к)?\s*|внимани[ея],?\s+)(языков\w+ модел\w+|нейросет\w+|ии\b|чат-?бот\w*|бот\w*|ассистент\w*|модел\w+)( ии)?)\s*[:,.!—–-]";
+    Regex::new(&swift(of)).ok()
+});
+
+/// True where a text is headed as a note to the machine that reads it.
+pub fn addressed_to_machine(text: &str) -> bool {
+    TO_THE_MACHINE.as_ref().is_some_and(|heading| heading.is_match(text))
+}
+
 static ADVERTISING: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
     RegexSet::new([
         r"(?i)\b(earn|make|win|won|winner|claim)\b.{0,30}(\$|€|£|\bmoney\b|\bcash\b|\bprize\b|\bbitcoin\b|\bcrypto\b|\bper (day|week|month)\b)",

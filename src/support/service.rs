@@ -14,11 +14,11 @@ use super::prompt;
 use super::stream::{self, TurnStream};
 use super::turn::{self, Plan, Tools};
 use super::{Found, SupportError, TurnRequest};
-use crate::config::{Settings, SupportSettings};
+use crate::config::{ModelWrites, Settings, SupportSettings};
 use crate::embed::Embedder;
 use crate::kb::pack::{Instruction, Operator, Pack};
 use crate::kb::{Knowledge, Snapshot};
-use crate::llm::{AdaptedTokens, ChatModel};
+use crate::llm::{AdaptedTokens, ChatModel, Grammar};
 
 /// The support logic over one chat model and one knowledge pack. Cheap to clone.
 #[derive(Clone)]
@@ -70,11 +70,13 @@ impl Support {
         }
         let saved = Saved::below(state_dir);
         let learned = Arc::new(Learned::all(snapshot, &embedder, &saved)?);
+        let model_writes = settings.support.model_writes.of(chat.parameters());
+        let writes = model_writes != ModelWrites::Nothing;
         Ok(Self {
             inner: Arc::new(Inner {
-                settings: settings.support.clone(),
+                settings: SupportSettings { model_writes, ..settings.support.clone() },
                 chat,
-                chat_languages: chat_languages.to_vec(),
+                chat_languages: if writes { chat_languages.to_vec() } else { Vec::new() },
                 embedder,
                 knowledge,
                 core_share: settings.knowledge.core_share,
@@ -126,6 +128,11 @@ impl Support {
     pub async fn warm_up(&self, state_dir: &Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
         *self.inner.state_dir.lock() = Some(state_dir.to_path_buf());
         let snapshot = self.inner.learned.read().snapshot.clone();
+        if self.inner.settings.model_writes == ModelWrites::AlongSources {
+            // The first grammar takes a fraction of a second; no customer is to wait for it.
+            let chat = self.inner.chat.clone();
+            tokio::task::spawn_blocking(move || chat.constraint(&Grammar::JsonObject));
+        }
         self.inner.pin_cores(&snapshot, state_dir).await
     }
 

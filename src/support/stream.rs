@@ -11,11 +11,12 @@ use tokio::sync::mpsc;
 use super::check::Sources;
 use super::expand::Expander;
 use super::filter::readable;
+use super::restate::Restatement;
 use super::service::common_start;
-use super::turn::Writing;
+use super::turn::{Draft, Writing};
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
 use crate::embed::{Embedder, Role};
-use crate::llm::{Adapter, CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent};
+use crate::llm::{Adapter, CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent, Grammar};
 
 /// Sentences cut in a row, with nothing kept, after which the model is not asked on.
 const PATIENCE: usize = 3;
@@ -81,7 +82,7 @@ impl Drop for TurnStream {
 /// conversations with the operator begin with; none of it is anybody's own.
 ///
 /// # Errors
-/// A full queue, or a prompt that is too long for the context.
+/// A full queue, or a prompt that is too long for the context, where the model has a free hand.
 pub(super) fn write(
     writing: Writing,
     adapter: Option<Adapter>,
@@ -89,6 +90,30 @@ pub(super) fn write(
     chat: &ChatModel,
     embedder: Embedder,
 ) -> Result<TurnStream, SupportError> {
+    let begun = begin(&writing, adapter, opening, chat);
+    let generation = match (begun, &writing.restatement) {
+        (Ok(generation), _) => generation,
+        // The passage itself needs no model.
+        (Err(error), Some(_)) => {
+            let Draft { text, mut outcome } = *writing.fallback;
+            outcome.reason = format!("the model writes nothing now: {error}; {}", outcome.reason);
+            return Ok(TurnStream::said(text, outcome));
+        }
+        (Err(error), None) => return Err(error),
+    };
+    let (sender, events) = mpsc::channel(32);
+    let task = tokio::spawn(async move { Writer::new(writing, embedder).run(generation, sender).await });
+    Ok(TurnStream { events, task: Some(task.abort_handle()) })
+}
+
+fn begin(
+    writing: &Writing,
+    adapter: Option<Adapter>,
+    opening: &[u32],
+    chat: &ChatModel,
+) -> Result<Generation, SupportError> {
+    let along = |restatement: &Restatement| chat.constraint(&Grammar::Lark(restatement.grammar()));
+    let constraint = writing.restatement.as_ref().map(along).transpose()?;
     let prompt = chat.prompt(&writing.grounding.messages)?;
     let core = prompt.message_ends.first().copied().unwrap_or(0);
     let shared_tokens = common_start(opening, &prompt.tokens).max(core);
@@ -98,13 +123,11 @@ pub(super) fn write(
         sampling: writing.sampling.clone(),
         stop: writing.stop.clone(),
         max_tokens: writing.max_tokens,
+        constraint,
         adapter,
         ..GenerateRequest::default()
     };
-    let generation = chat.generate(request)?;
-    let (sender, events) = mpsc::channel(32);
-    let task = tokio::spawn(async move { Writer::new(writing, embedder).run(generation, sender).await });
-    Ok(TurnStream { events, task: Some(task.abort_handle()) })
+    Ok(chat.generate(request)?)
 }
 
 /// A grounded answer while it is being written.
@@ -203,6 +226,9 @@ impl Writer {
             return;
         }
         let mut tail = expander.finish();
+        if let Some(restatement) = &self.writing.restatement {
+            tail.push_str(&restatement.rest);
+        }
         if !self.writing.sign_off.is_empty() {
             tail.push_str("\n\n");
             tail.push_str(&self.writing.sign_off);
@@ -229,7 +255,11 @@ impl Writer {
 
     /// Checks a sentence; returns what is shown of it, with the white space that parts it from the one before.
     async fn judge(&mut self, raw: String) -> Option<String> {
-        let sentence = tone::without_opener(raw.trim());
+        let restatement = self.writing.restatement.as_ref();
+        let sentence = match restatement {
+            Some(_) => raw.trim().to_string(),
+            None => tone::without_opener(raw.trim()),
+        };
         if sentence.is_empty() || tone::is_filler(&sentence) {
             return None;
         }
@@ -239,8 +269,9 @@ impl Writer {
             }
             None => {
                 let (sources, embedder, kept) = (self.sources.clone(), self.embedder.clone(), self.kept.clone());
-                let (question, first, checked) =
-                    (self.writing.question.clone(), self.kept.is_empty(), sentence.clone());
+                let (question, checked) = (self.writing.question.clone(), sentence.clone());
+                // Of a passage that was chosen it is known to answer.
+                let must_answer = self.kept.is_empty() && restatement.is_none();
                 let judged = tokio::task::spawn_blocking(move || {
                     let similarity = |a: &str, b: &str| {
                         let (a, b) = (readable(&embedder, a)?, readable(&embedder, b)?);
@@ -248,7 +279,7 @@ impl Writer {
                         Some(text::cosine(vectors.first()?, vectors.get(1)?))
                     };
                     let verdict = sources.check(&checked, &kept, &similarity);
-                    if verdict.kept && first && !answers(&question, &checked, &similarity) {
+                    if verdict.kept && must_answer && !answers(&question, &checked, &similarity) {
                         return super::check::Checked { kept: false, reason: "does not answer the question".into() };
                     }
                     verdict
@@ -269,7 +300,8 @@ impl Writer {
         };
         let line = if raw.ends_with('\n') { "\n" } else { "" };
         self.kept.push(sentence.clone());
-        Some(format!("{gap}{sentence}{}", line.trim_end_matches(' ')).trim_end_matches('\n').to_string())
+        let shown = self.writing.restatement.as_ref().map_or(sentence.clone(), |r| r.linked(&sentence));
+        Some(format!("{gap}{shown}{}", line.trim_end_matches(' ')).trim_end_matches('\n').to_string())
     }
 }
 

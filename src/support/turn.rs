@@ -10,6 +10,7 @@ use super::fit::{self, Candidate, Findings};
 use super::learned::Learned;
 use super::lexicon::Lexicon;
 use super::prompt::Grounding;
+use super::restate::Restatement;
 use super::retrieve::{self, Query};
 use super::route::{self, Routing};
 use super::wish::Wish;
@@ -49,6 +50,8 @@ pub(super) struct Draft {
 pub(super) struct Writing {
     pub grounding: Grounding,
     pub sources: Option<Sources>,
+    /// The sentence that the model is held to, where it has no free hand.
+    pub restatement: Option<Restatement>,
     pub question: String,
     pub sampling: SamplingParams,
     pub stop: Vec<String>,

@@ -6,17 +6,21 @@ use super::check::Sources;
 use super::decide::because;
 use super::expand::{Assets, absolute, absolute_targets, expand};
 use super::fit::Candidate;
-use super::prompt::{self, Budgets};
+use super::prompt::{self, Budgets, Grounding};
+use super::restate::{self, Restatement};
 use super::retrieve::Query;
 use super::turn::{Plan, Planner, Writing};
-use super::{Source, SupportError, quarantine, tone};
+use super::{Source, SupportError, TurnOutcome, quarantine, tone};
+use crate::config::ModelWrites;
+use crate::embed::Role;
+use crate::kb::pack::Instruction;
 use crate::kb::{Asset, Chunk, Passage, SearchQuery, SourceKind};
 use crate::llm::SamplingParams;
 
 /// Longest quotation of a passage, in characters.
 const QUOTE_CHARS: usize = 1100;
 /// The same where code is asked for: steps with their code are not torn apart.
-const CODE_CHARS: usize = 2400;
+const CODE_CHARS: usize = 4000;
 
 impl Planner<'_> {
     /// A passage's own words.
@@ -25,7 +29,7 @@ impl Planner<'_> {
             SourceKind::Faq | SourceKind::Example => self.as_written(&candidate.chunk),
             _ => self.quoted(&candidate.chunk, query),
         };
-        let lead = if confidence >= answer::QUOTE && candidate.doubts.is_empty() {
+        let lead = if is_sure(&candidate, confidence) {
             String::new()
         } else if self.conversation.lang == "ru" {
             "Вот что об этом известно:\n\n".to_string()
@@ -39,6 +43,90 @@ impl Planner<'_> {
             format!("{lead}{written}"),
             &[candidate],
         )
+    }
+
+    /// Passages of several pages, each under its title.
+    pub(super) fn quote_both(self, candidates: &[Candidate], confidence: f32, query: &Query) -> Plan {
+        let lead =
+            if self.conversation.lang == "ru" { "Подходят две статьи:" } else { "Two articles fit:" };
+        let shown = candidates.iter().map(|c| format!("**{}**\n\n{}", c.chunk.title, self.quoted(&c.chunk, query)));
+        let text = std::iter::once(lead.to_string()).chain(shown).collect::<Vec<_>>().join("\n\n");
+        let reason = format!("two pages fit about equally ({})", because(&candidates[0]));
+        self.helpful("quoted", reason, confidence, text, candidates)
+    }
+
+    /// A passage's own words; where the model writes along the sources, one of its sentences in other words first.
+    pub(super) fn quote_or_restate(self, candidate: Candidate, confidence: f32, query: &Query) -> Plan {
+        let Some((instruction, restatement)) = self.restatement(&candidate, confidence, query) else {
+            return self.quote(candidate, confidence, query);
+        };
+        let (grounding, sources) = self.brief(instruction, std::slice::from_ref(&candidate), &[], query);
+        let (tone, sampling, most) = (self.pack.company.tone.clone(), self.sampling(), self.most_tokens());
+        let sign_off = tone::sign_off(&tone, &self.conversation.lang).to_string();
+        let conversation_id = self.request.conversation_id.clone();
+        let reason = format!("a sentence of the passage in other words ({})", because(&candidate));
+        let fallback = match self.quote(candidate, confidence, query) {
+            Plan::Say(draft) if draft.outcome.kind == "quoted" => draft,
+            other => return other,
+        };
+        let mut outcome = TurnOutcome { kind: "grounded".into(), reason, ..fallback.outcome.clone() };
+        outcome.trace.mode = "grounded".into();
+        Plan::Write(Box::new(Writing {
+            grounding,
+            sources: Some(sources),
+            restatement: Some(restatement),
+            question: query.text.clone(),
+            sampling,
+            stop: Vec::new(),
+            max_tokens: most,
+            max_sentences: 1,
+            conversation_id,
+            tone,
+            sign_off,
+            outcome,
+            fallback,
+        }))
+    }
+
+    /// True where the model has no free hand.
+    pub(super) fn along_sources(&self) -> bool {
+        self.tools.settings.model_writes == ModelWrites::AlongSources
+    }
+
+    /// The sentence of a page that the model may say again, with the instruction by which it does. A client's own stop
+    /// strings are for texts that are written freely.
+    fn restatement(
+        &self,
+        candidate: &Candidate,
+        confidence: f32,
+        query: &Query,
+    ) -> Option<(&'_ Instruction, Restatement)> {
+        let (chunk, lang) = (&candidate.chunk, &self.conversation.lang);
+        let can_write = self.along_sources() && self.tools.chat_languages.contains(lang);
+        let is_page = chunk.kind == SourceKind::Article && chunk.of_instruction().is_none();
+        let in_english = lang == "en" && chunk.lang == "en";
+        let sure = is_sure(candidate, confidence) && query.strangers.is_empty();
+        if !(can_write && is_page && in_english && sure && self.request.stop.is_empty()) {
+            return None;
+        }
+        let instruction = self.operator.versions.get(&self.version)?;
+        let restatement = restate::of(&self.quoted(chunk, query), |sentences| self.nearness(query, sentences))?;
+        Some((instruction, restatement))
+    }
+
+    /// How near sentences are to the question, 0..1: by its words, and by meaning where the embedding model reads them.
+    fn nearness(&self, query: &Query, sentences: &[&str]) -> Vec<f32> {
+        let lexicon = &self.tools.learned.lexicon;
+        let said = |text: &&str| restate::share_said(&query.stems, text, |stem| lexicon.rarity(stem));
+        let by_words: Vec<f32> = sentences.iter().map(said).collect();
+        let texts: Vec<&str> = std::iter::once(query.text.as_str()).chain(sentences.iter().copied()).collect();
+        let vectors = self.tools.embedder.embed(&texts, Role::Query).map(|embedded| embedded.vectors);
+        let Some((question, vectors)) = vectors.as_deref().ok().and_then(|v| v.split_first()) else { return by_words };
+        by_words
+            .iter()
+            .zip(vectors)
+            .map(|(words, v)| (words + super::text::cosine(question, v).max(0.0)) / 2.0)
+            .collect()
     }
 
     /// Lets the model write, with a quotation (or a question back) ready where nothing it writes holds.
@@ -66,47 +154,13 @@ impl Planner<'_> {
         let own = self.tools.learned.snapshot.search(&wanted).map_err(|e| SupportError::Knowledge(e.to_string()))?;
         let own: Vec<Passage> =
             own.into_iter().filter(|p| p.cosine.is_some_and(|c| c > 0.5) && p.chunk.lang == query.lang).collect();
-        let budgets = Budgets {
-            passages: self.tools.settings.passages,
-            passage_tokens: self.tools.settings.passage_tokens,
-            history_tokens: self.tools.settings.history_tokens,
-        };
-        // A page that the customer pasted is data as ours are: its orders reach neither the prompt nor the sources.
-        let attacks = self.tools.learned.filters.attacks();
-        let mut conversation = self.conversation.clone();
-        conversation.message = quarantine::honest(&conversation.message, attacks);
-        for (question, _) in &mut conversation.earlier {
-            *question = quarantine::honest(question, attacks);
-        }
-        let grounding = prompt::build(
-            instruction,
-            &conversation,
-            &candidates,
-            &own,
-            budgets,
-            &self.request.public_url,
-            self.tools.count,
-        );
-        let sources = Sources::new(
-            &grounding.texts,
-            &self.conversation.context,
-            &quarantine::honest(&query.text, attacks),
-            &instruction.core,
-            &self.conversation.lang,
-        );
+        let (grounding, sources) = self.brief(instruction, &candidates, &own, query);
         self.clock.lap("prompt");
         let used: Vec<Candidate> =
             candidates.iter().filter(|c| grounding.used.contains(&c.chunk.id)).cloned().collect();
 
         let best = candidates[0].clone();
-        // What the client says nothing of stays as the operator has it.
-        let sampling = self.request.sampling.over(SamplingParams {
-            temperature: operator.sampling.temperature,
-            top_p: operator.sampling.top_p,
-            repetition_penalty: operator.sampling.repetition_penalty,
-            ..SamplingParams::default()
-        });
-        let settings = self.tools.settings;
+        let (sampling, max_tokens) = (self.sampling(), self.most_tokens());
         let (request, tone) = (self.request, self.pack.company.tone.clone());
         let sign_off = tone::sign_off(&tone, &self.conversation.lang).to_string();
         let written = format!("written from passages ({})", because(&best));
@@ -121,10 +175,11 @@ impl Planner<'_> {
         Ok(Plan::Write(Box::new(Writing {
             grounding,
             sources: Some(sources),
+            restatement: None,
             question: query.text.clone(),
             sampling,
             stop: request.stop.clone(),
-            max_tokens: request.max_tokens.unwrap_or(settings.max_answer_tokens).min(settings.max_answer_tokens).max(1),
+            max_tokens,
             max_sentences: tone::max_sentences(&tone),
             conversation_id: request.conversation_id.clone(),
             sign_off,
@@ -132,6 +187,54 @@ impl Planner<'_> {
             outcome: planned.outcome,
             fallback,
         })))
+    }
+
+    /// The prompt that lets the model write from passages, and what its sentences are checked against.
+    fn brief(
+        &self,
+        instruction: &Instruction,
+        candidates: &[Candidate],
+        own: &[Passage],
+        query: &Query,
+    ) -> (Grounding, Sources) {
+        let budgets = Budgets {
+            passages: self.tools.settings.passages,
+            passage_tokens: self.tools.settings.passage_tokens,
+            history_tokens: self.tools.settings.history_tokens,
+        };
+        // A page that the customer pasted is data as ours are: its orders reach neither the prompt nor the sources.
+        let attacks = self.tools.learned.filters.attacks();
+        let mut conversation = self.conversation.clone();
+        conversation.message = quarantine::honest(&conversation.message, attacks);
+        for (question, _) in &mut conversation.earlier {
+            *question = quarantine::honest(question, attacks);
+        }
+        let url = &self.request.public_url;
+        let grounding = prompt::build(instruction, &conversation, candidates, own, budgets, url, self.tools.count);
+        let sources = Sources::new(
+            &grounding.texts,
+            &self.conversation.context,
+            &quarantine::honest(&query.text, attacks),
+            &instruction.core,
+            &self.conversation.lang,
+        );
+        (grounding, sources)
+    }
+
+    /// How the model draws its words. What the client says nothing of stays as the operator has it.
+    fn sampling(&self) -> SamplingParams {
+        let own = &self.operator.sampling;
+        self.request.sampling.over(SamplingParams {
+            temperature: own.temperature,
+            top_p: own.top_p,
+            repetition_penalty: own.repetition_penalty,
+            ..SamplingParams::default()
+        })
+    }
+
+    fn most_tokens(&self) -> usize {
+        let most = self.tools.settings.max_answer_tokens;
+        self.request.max_tokens.unwrap_or(most).clamp(1, most.max(1))
     }
 
     pub(super) fn source(&self, candidate: &Candidate) -> Source {
@@ -206,6 +309,11 @@ impl Planner<'_> {
         }
         (lines.join("\n"), sources)
     }
+}
+
+/// True where a find is told without "here is what I know".
+fn is_sure(candidate: &Candidate, confidence: f32) -> bool {
+    confidence >= answer::QUOTE && candidate.doubts.is_empty()
 }
 
 /// Puts a chunk's links back where their texts stand, each once.

@@ -30,6 +30,7 @@ mod parameters;
 mod poison;
 mod python_client;
 mod raw_chat;
+mod restated;
 mod server;
 mod streaming;
 mod support_chat;

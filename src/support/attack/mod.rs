@@ -105,6 +105,9 @@ impl AttackDetector {
     /// True where a sentence of a page surely gives orders to a machine: stricter than for a message, since a page's
     /// reader is told to do things all the time.
     pub fn orders(&self, sentence: &str) -> bool {
+        if rules::addressed_to_machine(sentence) {
+            return true;
+        }
         let (rule, why) = rules::injection(sentence);
         let p = self.window.probability(&Features::signed(sentence, &[], &signs(sentence)));
         let folded = format!(" {} ", text::words(&text::fold(sentence)).join(" "));
