@@ -34,8 +34,7 @@ impl ChannelMessage {
     fn read(body: Value) -> Result<Self, ApiError> {
         let mut fields = Fields::new(body, "")?;
         let (id, text) = (fields.required_string("id")?, fields.required_string("text")?);
-        let customer = fields.take("customer").ok_or_else(|| ApiError::missing("customer"))?;
-        let mut customer = Fields::new(customer, "customer")?;
+        let mut customer = fields.required_object("customer")?;
         let (customer_id, customer_name) = (customer.required_string("id")?, customer.string("name")?);
         customer.end()?;
         let metadata = fields.take("metadata").unwrap_or_else(|| json!({}));

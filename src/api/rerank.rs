@@ -15,6 +15,7 @@ use super::observe::Arrival;
 use super::state::{AppState, Loaded};
 use super::wire::error::ApiError;
 use super::wire::fields::{Fields, wrong_type};
+use crate::compute::cosine;
 use crate::embed::{RerankScores, Reranker, Role};
 
 /// Documents that the cross-encoder reads between two looks at whether the client is still there.
@@ -157,12 +158,9 @@ async fn cosines(loaded: &Loaded, query: &str, documents: &[String]) -> Result<(
     let (query, query_tokens) = vectors(loaded, vec![query.to_string()], Role::Query, "query").await?;
     let (documents, tokens) = vectors(loaded, documents.to_vec(), Role::Passage, "documents").await?;
     let query = query.concat();
-    Ok((documents.iter().map(|vector| cosine(&query, vector)).collect(), query_tokens + tokens))
-}
-
-/// Vectors have length 1; what points away counts as unrelated.
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>().clamp(0.0, 1.0)
+    // What points away counts as unrelated.
+    let near = documents.iter().map(|vector| cosine(&query, vector).max(0.0)).collect();
+    Ok((near, query_tokens + tokens))
 }
 
 #[cfg(test)]

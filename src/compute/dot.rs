@@ -25,6 +25,15 @@ fn dot_on(isa: Isa, a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
+/// The cosine of two vectors; 0 where one of them is 0 or they differ in length.
+pub(crate) fn cosine(a: &[f32], b: &[f32]) -> f32 {
+    if a.len() != b.len() {
+        return 0.0;
+    }
+    let norms = dot(a, a) * dot(b, b);
+    if norms > 0.0 { dot(a, b) / norms.sqrt() } else { 0.0 }
+}
+
 /// The dot product of two vectors of one length.
 pub(crate) fn dot_of_halves(a: &[f16], b: &[f16]) -> f32 {
     dot_of_halves_on(Isa::widest(), a, b)
@@ -114,5 +123,11 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_cosine_does_not_depend_on_length_and_nothing_has_none() {
+        assert!((cosine(&[3.0, 0.0], &[2.0, 2.0]) - 0.5f32.sqrt()).abs() < 1e-6);
+        assert_eq!([cosine(&[0.0], &[1.0]), cosine(&[], &[]), cosine(&[1.0], &[1.0, 2.0])], [0.0; 3]);
     }
 }

@@ -46,7 +46,7 @@ mod weights;
 pub use backend::{
     Activation, Attend, AttentionShape, Backend, Beside, Experts, Gated, Join, KvShape, Mlp, MlpKind, Plan, Qkv, Span,
 };
-pub(crate) use dot::{distance_of_units, dot, dot_of_halves};
+pub(crate) use dot::{cosine, distance_of_units, dot, dot_of_halves};
 pub use low_rank::LowRank;
 pub use mapped::MappedFile;
 pub(crate) use parallel::for_each_index;

@@ -4,6 +4,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+use crate::compute::cosine;
+
 /// Cosine from which two questions of a language that the model reads ask the same.
 const SAME_MEANING: f32 = 0.72;
 /// Share of common content words (Jaccard) from which two questions ask the same.
@@ -50,19 +52,6 @@ impl Stems {
         let all = self.0.len() + other.0.len() - common;
         common as f32 / all.max(1) as f32
     }
-}
-
-/// Products in eight lanes, which the compiler keeps in one register.
-fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (a, b) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a.remainder().iter().zip(b.remainder()).map(|(x, y)| x * y).sum();
-    for (a, b) in a.zip(b) {
-        for (sum, (x, y)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += x * y;
-        }
-    }
-    sums.iter().sum::<f32>() + rest
 }
 
 impl Question {
@@ -116,14 +105,6 @@ mod tests {
         assert_eq!(stems("pay card card").likeness(&stems("card bank pay cash")), 0.5);
         assert_eq!(stems("pay").likeness(&stems("bank")), 0.0);
         assert_eq!(Stems::default().likeness(&Stems::default()), 0.0);
-    }
-
-    #[test]
-    fn a_cosine_is_the_sum_of_all_products() {
-        let numbers = |step: f32| (0..21).map(|n| (n as f32 * step).sin()).collect::<Vec<_>>();
-        let (a, b) = (numbers(0.3), numbers(0.7));
-        let plain: f32 = a.iter().zip(&b).map(|(x, y)| x * y).sum();
-        assert!((cosine(&a, &b) - plain).abs() < 1e-5);
     }
 
     #[test]

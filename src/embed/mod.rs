@@ -7,7 +7,8 @@
 //!
 //! Texts flow through in groups of similar length, packed without padding: prefix, tokens, encoder, pooling,
 //! normalisation; results return in the order of the texts. Each core takes whole groups; a single group (a query)
-//! is spread over the cores within. Queries that come at once share a group (`together`). A text that is longer than the model reads is cut, and the answer says so.
+//! is spread over the cores within. Queries that come at once share a group (`together`). A text that is longer than
+//! the model reads is cut, and the answer says so.
 //!
 //! Qwen3-Embedding is a chat model's decoder (`causal`), which runs as such, in a folder or a GGUF file.
 //!

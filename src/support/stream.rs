@@ -15,6 +15,7 @@ use super::restate::Restatement;
 use super::service::common_start;
 use super::turn::{Draft, Writing};
 use super::{Action, SentenceCheck, SupportError, TurnEvent, TurnOutcome, text, tone};
+use crate::compute::cosine;
 use crate::embed::{Embedder, Role};
 use crate::llm::{Adapter, CacheScope, ChatModel, FinishReason, GenerateRequest, Generation, GenerationEvent, Grammar};
 
@@ -276,7 +277,7 @@ impl Writer {
                     let similarity = |a: &str, b: &str| {
                         let (a, b) = (readable(&embedder, a)?, readable(&embedder, b)?);
                         let vectors = embedder.embed(&[&a, &b], Role::Query).ok()?.vectors;
-                        Some(text::cosine(vectors.first()?, vectors.get(1)?))
+                        Some(cosine(vectors.first()?, vectors.get(1)?))
                     };
                     let verdict = sources.check(&checked, &kept, &similarity);
                     if verdict.kept && must_answer && !answers(&question, &checked, &similarity) {

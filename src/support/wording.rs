@@ -11,6 +11,7 @@ use super::restate::{self, Restatement};
 use super::retrieve::Query;
 use super::turn::{Plan, Planner, Writing};
 use super::{Source, SupportError, TurnOutcome, quarantine, tone};
+use crate::compute::cosine;
 use crate::config::ModelWrites;
 use crate::embed::Role;
 use crate::kb::pack::Instruction;
@@ -122,11 +123,7 @@ impl Planner<'_> {
         let texts: Vec<&str> = std::iter::once(query.text.as_str()).chain(sentences.iter().copied()).collect();
         let vectors = self.tools.embedder.embed(&texts, Role::Query).map(|embedded| embedded.vectors);
         let Some((question, vectors)) = vectors.as_deref().ok().and_then(|v| v.split_first()) else { return by_words };
-        by_words
-            .iter()
-            .zip(vectors)
-            .map(|(words, v)| (words + super::text::cosine(question, v).max(0.0)) / 2.0)
-            .collect()
+        by_words.iter().zip(vectors).map(|(words, v)| (words + cosine(question, v).max(0.0)) / 2.0).collect()
     }
 
     /// Lets the model write, with a quotation (or a question back) ready where nothing it writes holds.

@@ -268,13 +268,6 @@ pub fn coverage(needles: &[String], hay: &HashSet<&str>, weight: impl Fn(&str) -
     if all > 0.0 { found / all } else { 0.0 }
 }
 
-/// Cosine of two vectors (any length).
-pub fn cosine(a: &[f32], b: &[f32]) -> f32 {
-    let dot: f32 = a.iter().zip(b).map(|(x, y)| x * y).sum();
-    let norm = (a.iter().map(|x| x * x).sum::<f32>() * b.iter().map(|x| x * x).sum::<f32>()).sqrt();
-    if norm > 0.0 { dot / norm } else { 0.0 }
-}
-
 /// Optimal-string-alignment distance, given up above `limit`.
 pub fn edit_distance(a: &str, b: &str, limit: usize) -> Option<usize> {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());

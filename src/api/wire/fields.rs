@@ -47,6 +47,13 @@ impl Fields {
         self.string(name)?.ok_or_else(|| ApiError::missing(self.path(name)))
     }
 
+    /// An object within this one.
+    pub fn required_object(&mut self, name: &str) -> Result<Self, ApiError> {
+        let at = self.path(name);
+        let inner = self.take(name).ok_or_else(|| ApiError::missing(&at))?;
+        Self::new(inner, at)
+    }
+
     pub fn boolean(&mut self, name: &str) -> Result<Option<bool>, ApiError> {
         match self.take(name) {
             None => Ok(None),

@@ -86,10 +86,8 @@ fn calls(fields: &mut Fields, max_chars: usize) -> Result<Vec<ToolCall>, ApiErro
         let mut call = Fields::new(value, format!("{path}[{n}]"))?;
         call.ignore(&["type", "index"]);
         let id = call.required_string("id")?;
-        let at = call.path("function");
-        let Some(function) = call.take("function") else { return Err(ApiError::missing(at)) };
+        let mut function = call.required_object("function")?;
         call.end()?;
-        let mut function = Fields::new(function, at)?;
         let name = function.required_string("name")?;
         let at = function.path("arguments");
         let arguments = match function.take("arguments") {

@@ -52,10 +52,9 @@ pub fn tools(fields: &mut Fields) -> Result<Tools, ApiError> {
 fn allowed(value: Value, list: &mut Vec<ToolSpec>) -> Result<Option<ToolChoice>, ApiError> {
     let mut fields = Fields::new(value, "tool_choice")?;
     fields.ignore(&["type"]);
-    let at = fields.path("allowed_tools");
-    let Some(inner) = fields.take("allowed_tools") else { return Err(ApiError::missing(at)) };
+    let inner = fields.required_object("allowed_tools")?;
     fields.end()?;
-    let mut fields = Fields::new(inner, at)?;
+    let mut fields = inner;
     let mode = fields.required_string("mode")?;
     let at = fields.path("tools");
     let tools = fields.take("tools").ok_or_else(|| ApiError::missing(&at))?;
@@ -91,10 +90,9 @@ fn tool((n, value): (usize, Value)) -> Result<ToolSpec, ApiError> {
         let message = format!("tools of type {kind:?} are not supported; only functions are");
         return Err(ApiError::unsupported(fields.path("type"), message));
     }
-    let at = fields.path("function");
-    let Some(function) = fields.take("function") else { return Err(ApiError::missing(at)) };
+    let function = fields.required_object("function")?;
     fields.end()?;
-    let mut fields = Fields::new(function, at)?;
+    let mut fields = function;
     let name = fields.required_string("name")?;
     let legal = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '.';
     if name.is_empty() || name.len() > 64 || !name.chars().all(legal) {
@@ -166,9 +164,7 @@ pub fn response_format(fields: &mut Fields) -> Result<Option<Grammar>, ApiError>
         "text" => None,
         "json_object" => Some(Grammar::JsonObject),
         "json_schema" => {
-            let at = format.path("json_schema");
-            let Some(inner) = format.take("json_schema") else { return Err(ApiError::missing(at)) };
-            let mut inner = Fields::new(inner, at)?;
+            let mut inner = format.required_object("json_schema")?;
             inner.required_string("name")?;
             inner.string("description")?;
             // Answers always keep to their schema here.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use regex::Regex;
 
 use crate::classify::{Detector, Features, Training, teach};
-use crate::text;
+use crate::compute::cosine;
 
 static WISH: LazyLock<Vec<Regex>> = LazyLock::new(|| {
     [
@@ -28,7 +28,7 @@ pub fn nearest(vector: &[f32], examples: &[Vec<f32>]) -> f32 {
     if vector.is_empty() {
         return 0.0;
     }
-    let likeness = examples.iter().filter(|e| !e.is_empty()).map(|e| text::cosine(vector, e));
+    let likeness = examples.iter().filter(|e| !e.is_empty()).map(|e| cosine(vector, e));
     likeness.fold(0.0, f32::max)
 }
 
