@@ -265,7 +265,7 @@ pub struct SupportSettings {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelWrites {
-    /// Freely with [`FREE_FROM`] parameters or more, along the sources with fewer.
+    /// Freely with [`FREE_FROM`] parameters or more, and through an operator's own adapter; along the sources else.
     #[default]
     Auto,
     /// Sentences of its own, each checked against the sources.
@@ -280,10 +280,10 @@ pub enum ModelWrites {
 pub const FREE_FROM: u64 = 1_000_000_000;
 
 impl ModelWrites {
-    /// What a model of so many parameters does.
-    pub fn of(self, parameters: u64) -> Self {
+    /// What a model of so many parameters does, as it is or `adapted` to its task.
+    pub fn of(self, parameters: u64, adapted: bool) -> Self {
         match self {
-            Self::Auto if parameters >= FREE_FROM => Self::Freely,
+            Self::Auto if adapted || parameters >= FREE_FROM => Self::Freely,
             Self::Auto => Self::AlongSources,
             set => set,
         }
@@ -597,6 +597,14 @@ pub(crate) fn program_id() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_weak_model_has_a_free_hand_only_through_an_adapter_or_where_it_is_said() {
+        use ModelWrites::{AlongSources, Auto, Freely, Nothing};
+        let of = |set: ModelWrites| [set.of(135_000_000, false), set.of(135_000_000, true), set.of(FREE_FROM, false)];
+        assert_eq!(of(Auto), [AlongSources, Freely, Freely]);
+        assert!([Freely, AlongSources, Nothing].into_iter().all(|set| of(set) == [set; 3]));
+    }
 
     #[test]
     fn links_lead_to_the_public_url_or_to_where_the_server_listens() {

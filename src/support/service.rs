@@ -70,11 +70,10 @@ impl Support {
         }
         let saved = Saved::below(state_dir);
         let learned = Arc::new(Learned::all(snapshot, &embedder, &saved)?);
-        let model_writes = settings.support.model_writes.of(chat.parameters());
-        let writes = model_writes != ModelWrites::Nothing;
+        let writes = settings.support.model_writes != ModelWrites::Nothing;
         Ok(Self {
             inner: Arc::new(Inner {
-                settings: SupportSettings { model_writes, ..settings.support.clone() },
+                settings: settings.support.clone(),
                 chat,
                 chat_languages: if writes { chat_languages.to_vec() } else { Vec::new() },
                 embedder,
@@ -128,7 +127,8 @@ impl Support {
     pub async fn warm_up(&self, state_dir: &Path) -> Result<Vec<(String, usize, Duration)>, SupportError> {
         *self.inner.state_dir.lock() = Some(state_dir.to_path_buf());
         let snapshot = self.inner.learned.read().snapshot.clone();
-        if self.inner.settings.model_writes == ModelWrites::AlongSources {
+        let parameters = self.inner.chat.parameters();
+        if self.inner.settings.model_writes.of(parameters, false) == ModelWrites::AlongSources {
             // The first grammar takes a fraction of a second; no customer is to wait for it.
             let chat = self.inner.chat.clone();
             tokio::task::spawn_blocking(move || chat.constraint(&Grammar::JsonObject));
@@ -181,6 +181,7 @@ impl Support {
             embedder: &self.inner.embedder,
             settings: &self.inner.settings,
             chat_languages: &self.inner.chat_languages,
+            parameters: self.inner.chat.parameters(),
             count: &|_| 0,
         };
         turn::find(message, &tools)
@@ -205,6 +206,7 @@ impl Support {
                 embedder: &inner.embedder,
                 settings: &inner.settings,
                 chat_languages: &inner.chat_languages,
+                parameters: inner.chat.parameters(),
                 count: &|text| inner.chat.count_tokens(text),
             };
             let plan = turn::plan(&request, &tools, started)?;

@@ -301,7 +301,10 @@ impl Writer {
         };
         let line = if raw.ends_with('\n') { "\n" } else { "" };
         self.kept.push(sentence.clone());
-        let shown = self.writing.restatement.as_ref().map_or(sentence.clone(), |r| r.linked(&sentence));
+        let shown = match &self.writing.restatement {
+            Some(restatement) => format!("{}{}", restatement.lead, restatement.linked(&sentence)),
+            None => sentence,
+        };
         Some(format!("{gap}{shown}{}", line.trim_end_matches(' ')).trim_end_matches('\n').to_string())
     }
 }

@@ -30,6 +30,8 @@ pub(super) struct Tools<'a> {
     pub embedder: &'a Embedder,
     pub settings: &'a SupportSettings,
     pub chat_languages: &'a [String],
+    /// The chat model's.
+    pub parameters: u64,
     pub count: &'a dyn Fn(&str) -> usize,
 }
 

@@ -30,13 +30,7 @@ impl Planner<'_> {
             SourceKind::Faq | SourceKind::Example => self.as_written(&candidate.chunk),
             _ => self.quoted(&candidate.chunk, query),
         };
-        let lead = if is_sure(&candidate, confidence) {
-            String::new()
-        } else if self.conversation.lang == "ru" {
-            "Вот что об этом известно:\n\n".to_string()
-        } else {
-            "Here is what I know about this:\n\n".to_string()
-        };
+        let lead = self.lead(&candidate, confidence);
         self.helpful(
             "quoted",
             format!("the nearest passage ({})", because(&candidate)),
@@ -44,6 +38,15 @@ impl Planner<'_> {
             format!("{lead}{written}"),
             &[candidate],
         )
+    }
+
+    /// What is said before a find that is not a sure one.
+    fn lead(&self, candidate: &Candidate, confidence: f32) -> &'static str {
+        match (confidence >= answer::QUOTE && candidate.doubts.is_empty(), self.conversation.lang.as_str()) {
+            (true, _) => "",
+            (false, "ru") => "Вот что об этом известно:\n\n",
+            (false, _) => "Here is what I know about this:\n\n",
+        }
     }
 
     /// Passages of several pages, each under its title.
@@ -91,7 +94,8 @@ impl Planner<'_> {
 
     /// True where the model has no free hand.
     pub(super) fn along_sources(&self) -> bool {
-        self.tools.settings.model_writes == ModelWrites::AlongSources
+        let adapted = self.operator.adapter.is_some();
+        self.tools.settings.model_writes.of(self.tools.parameters, adapted) == ModelWrites::AlongSources
     }
 
     /// The sentence of a page that the model may say again, with the instruction by which it does. A client's own stop
@@ -106,12 +110,13 @@ impl Planner<'_> {
         let can_write = self.along_sources() && self.tools.chat_languages.contains(lang);
         let is_page = chunk.kind == SourceKind::Article && chunk.of_instruction().is_none();
         let in_english = lang == "en" && chunk.lang == "en";
-        let sure = is_sure(candidate, confidence) && query.strangers.is_empty();
-        if !(can_write && is_page && in_english && sure && self.request.stop.is_empty()) {
+        let known = query.strangers.is_empty();
+        if !(can_write && is_page && in_english && known && self.request.stop.is_empty()) {
             return None;
         }
         let instruction = self.operator.versions.get(&self.version)?;
-        let restatement = restate::of(&self.quoted(chunk, query), |sentences| self.nearness(query, sentences))?;
+        let mut restatement = restate::of(&self.quoted(chunk, query), |sentences| self.nearness(query, sentences))?;
+        restatement.lead = self.lead(candidate, confidence).to_string();
         Some((instruction, restatement))
     }
 
@@ -306,11 +311,6 @@ impl Planner<'_> {
         }
         (lines.join("\n"), sources)
     }
-}
-
-/// True where a find is told without "here is what I know".
-fn is_sure(candidate: &Candidate, confidence: f32) -> bool {
-    confidence >= answer::QUOTE && candidate.doubts.is_empty()
 }
 
 /// Puts a chunk's links back where their texts stand, each once.

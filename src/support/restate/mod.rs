@@ -35,6 +35,8 @@ pub struct Restatement {
     forms: Vec<Vec<Piece>>,
     /// Links of the sentence: their labels, and how they are written.
     links: Vec<(String, String)>,
+    /// What is said before it: that the find is not a sure one.
+    pub lead: String,
     /// What follows the sentence, as it stands in the passage; empty for nothing.
     pub rest: String,
 }
@@ -72,7 +74,7 @@ pub fn of(passage: &str, nearness: impl Fn(&[&str]) -> Vec<f32>) -> Option<Resta
         (None, None) => return None,
     };
     let rest = if worth_showing(&others) { rest.trim_end().to_string() } else { String::new() };
-    Some(Restatement { forms: ways::forms(&unit.plain), links: unit.links.clone(), rest })
+    Some(Restatement { forms: ways::forms(&unit.plain), links: unit.links.clone(), lead: String::new(), rest })
 }
 
 impl Restatement {
